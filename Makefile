@@ -1,0 +1,57 @@
+# `make` alone lists what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+NEXTEST_VERSION := 0.9.143
+DENY_VERSION := 0.20.2
+export CARGO_TERM_COLOR ?= auto
+
+# nextest where the pinned version is installed, else cargo's own runner: the same tests.
+NEXTEST := $(shell cargo nextest --version 2>/dev/null | grep -q ' $(NEXTEST_VERSION) ' && echo yes)
+
+.PHONY: help demo test test-full lint bench fuzz package run-tests
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: ## build what it runs, then heal this machine four times (STAY=1: stays up, look around with skynetctl)
+	cargo build --release --locked -p skynet-agent -p skynet-controller
+	./target/release/skynet-controller demo $(if $(STAY),,--once) $(DEMO_ARGS)
+
+lint: ## format, clippy with warnings denied, docs
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+
+test: lint run-tests ## everything CI runs
+
+run-tests:
+	cargo build --workspace --bins --locked
+	@[ "$$(id -u)" = 0 ] || echo "not root: tests that need root say 'skipped: needs root'"
+ifeq ($(NEXTEST),yes)
+	cargo nextest run --workspace --locked
+else
+	cargo test --workspace --locked -- --test-threads=1
+endif
+
+test-full: test ## long runs: 10,000 seeds, hostile input, licences and bans; minutes each
+	SKYNET_SEEDS=10000 cargo test -p skynet-tests --test simulation --locked -- --nocapture
+	$(MAKE) fuzz
+	cargo deny --version 2>/dev/null | grep -q ' $(DENY_VERSION)$$' || cargo install --locked cargo-deny@$(DENY_VERSION)
+	cargo deny --locked check bans licenses sources
+
+bench: ## print the figures as JSON lines
+	cargo build --release --locked -p skynet-tests --bin skynet-bench
+	./target/release/skynet-bench
+
+fuzz: ## hostile policies, conditions and wire bytes, longer than in test
+	SKYNET_FUZZ_ROUNDS=$${SKYNET_FUZZ_ROUNDS:-100000} cargo test -p skynet-model -p skynet-proto --locked -- never_panics
+
+package: ## binaries as they ship, in target/package
+	cargo build --profile dist --locked -p skynet-agent
+	cargo build --profile dist --locked -p skynet-controller
+	rm -rf target/package && mkdir -p target/package
+	tar -czf target/package/skynet-$$(cargo pkgid -p skynet-agent | sed 's/.*[#@]//')-$$(uname -m).tar.gz \
+	  -C $(CURDIR) LICENSE README.md CHANGELOG.md packaging -C target/dist skynet-agent skynet-controller skynetctl
+	@ls -l target/package
