@@ -1,0 +1,144 @@
+//! Conditions: CEL over series names, lowered once to a small program over numbers.
+//!
+//! A slot holds a series' value, or NaN for *unknown* (and for *gone*, which the evaluator tells apart by itself).
+//! Truth has three values (Kleene). Everything that can be known at load time is an error at load time.
+
+mod functions;
+mod lower;
+mod program;
+mod scan;
+
+pub use functions::{FUNCTIONS, FunctionKind, FunctionSpec, function};
+
+use crate::catalogue::Catalogue;
+
+/// Longest source text of a condition, in bytes.
+pub const MAX_SOURCE: usize = 2048;
+/// Deepest nesting of brackets in a condition. The parser needs about 11 KiB of stack a level, so that the deepest
+/// condition parses on a stack of 512 KiB; a test holds it to that.
+pub const MAX_DEPTH: usize = 16;
+/// Most operators, dots and commas in a condition.
+pub const MAX_OPERATORS: usize = 200;
+
+/// Kleene's three values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// Known to hold.
+    True,
+    /// Known not to hold.
+    False,
+    /// Not known.
+    Unknown,
+}
+
+impl Truth {
+    /// 1, 0 or NaN.
+    #[must_use]
+    pub fn from_number(n: f64) -> Self {
+        if n.is_nan() {
+            Self::Unknown
+        } else if n == 0.0 {
+            Self::False
+        } else {
+            Self::True
+        }
+    }
+}
+
+/// What a slot is filled from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Slot {
+    /// The value of a series; NaN while unknown or gone.
+    Series(SeriesRef),
+    /// 1 when the connected server does not have the series, 0 when it does, NaN while the server is away.
+    Absent(SeriesRef),
+    /// A comparison of label texts, known when the instance is made: 1 or 0.
+    Text(TextTest),
+}
+
+/// A series as a condition names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeriesRef {
+    /// The dotted name.
+    pub name: String,
+    /// Labels fixed by `.where({...})`; they leave the join.
+    pub selected: Vec<(String, String)>,
+    /// Whether gone means cured.
+    pub ephemeral: bool,
+    /// Its sensor's name; none for the controller's own.
+    pub sensor: Option<&'static str>,
+    /// Label names that remain for the join, sorted; empty and `open` when the sensor decides.
+    pub labels: Vec<String>,
+    /// Whether other labels may come.
+    pub open: bool,
+}
+
+/// `label.x == "text"`, `server.label.y != "text"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextTest {
+    /// Whether it reads the server's label rather than the instance's.
+    pub of_server: bool,
+    /// The label's name. A missing label reads as empty text.
+    pub label: String,
+    /// The text it is compared with.
+    pub text: String,
+    /// Whether it asks for inequality.
+    pub negated: bool,
+}
+
+impl TextTest {
+    /// The slot's value when the label reads `text`: 1 or 0.
+    #[must_use]
+    pub fn value(&self, text: &str) -> f64 {
+        if (self.text == text) == self.negated { 0.0 } else { 1.0 }
+    }
+}
+
+/// A compiled condition.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    source: String,
+    slots: Vec<Slot>,
+    program: Vec<program::Op>,
+}
+
+/// A mistake within a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConditionError {
+    /// Characters from the start of the source.
+    pub offset: usize,
+    /// What is wrong and what to write instead.
+    pub message: String,
+    /// The nearest known word.
+    pub suggestion: Option<String>,
+}
+
+impl Condition {
+    /// Parses and lowers `source`.
+    ///
+    /// # Errors
+    /// Every mistake found.
+    pub fn compile(source: &str, catalogue: &Catalogue) -> Result<Self, Vec<ConditionError>> {
+        let tokens = scan::scan(source)?;
+        let (slots, program) = lower::lower(source, &tokens, catalogue)?;
+        Ok(Self { source: source.to_owned(), slots, program })
+    }
+
+    /// The text it was compiled from.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What each slot is filled from, in order.
+    #[must_use]
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// Evaluates over slot values (as many as [`Condition::slots`]; NaN is unknown). Allocates nothing.
+    #[must_use]
+    pub fn eval(&self, values: &[f64]) -> Truth {
+        Truth::from_number(program::run(&self.program, values))
+    }
+}

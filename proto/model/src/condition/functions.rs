@@ -1,0 +1,124 @@
+//! What may be called in a condition, for checking and for `skynetctl explain function`.
+
+/// What a function works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FunctionKind {
+    /// Chooses among the label sets of a series.
+    Selector,
+    /// Asks whether a series is there.
+    Presence,
+    /// Looks back over time.
+    Window,
+    /// Folds the label sets of one series into one number.
+    Fold,
+    /// Looks at many servers.
+    Fleet,
+}
+
+impl FunctionKind {
+    /// The kind's name for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Selector => "selector",
+            Self::Presence => "presence",
+            Self::Window => "window",
+            Self::Fold => "fold",
+            Self::Fleet => "fleet",
+        }
+    }
+}
+
+/// One function of the condition language.
+#[derive(Clone, Copy, Debug)]
+pub struct FunctionSpec {
+    /// Its name; functions of many servers begin with `servers.`.
+    pub name: &'static str,
+    /// What it works on.
+    pub kind: FunctionKind,
+    /// How it is written.
+    pub usage: &'static str,
+    /// One line for people.
+    pub help: &'static str,
+    /// Whether this release evaluates it; if not, a condition that calls it is refused.
+    pub supported: bool,
+}
+
+const fn spec(
+    name: &'static str,
+    kind: FunctionKind,
+    usage: &'static str,
+    help: &'static str,
+    supported: bool,
+) -> FunctionSpec {
+    FunctionSpec { name, kind, usage, help, supported }
+}
+
+/// Every function, in order of name. To make one that is refused today work: lower its call in `lower.rs` to a slot of
+/// its own kind, which the evaluator fills, and set `supported`.
+pub const FUNCTIONS: &[FunctionSpec] = &[
+    spec(
+        "absent",
+        FunctionKind::Presence,
+        "absent(x)",
+        "true when the connected server does not have the series",
+        true,
+    ),
+    spec("avg", FunctionKind::Window, "avg(x, \"5m\")", "mean over the window", false),
+    spec("delta", FunctionKind::Window, "delta(x, \"5m\")", "change of a gauge over the window", false),
+    spec(
+        "forecast",
+        FunctionKind::Window,
+        "forecast(x, \"1h\", \"4h\")",
+        "where a gauge will be in 4 h, from a line through 1 h",
+        false,
+    ),
+    spec("highest", FunctionKind::Fold, "highest(x)", "greatest value among the label sets", false),
+    spec("lowest", FunctionKind::Fold, "lowest(x)", "least value among the label sets", false),
+    spec("max", FunctionKind::Window, "max(x, \"5m\")", "greatest value in the window", false),
+    spec("min", FunctionKind::Window, "min(x, \"5m\")", "least value in the window", false),
+    spec(
+        "rate",
+        FunctionKind::Window,
+        "rate(x, \"5m\")",
+        "increase per second of a `_total` counter; handles resets",
+        false,
+    ),
+    spec("servers.avg", FunctionKind::Fleet, "servers.avg(e)", "mean of an expression over the servers", false),
+    spec("servers.count", FunctionKind::Fleet, "servers.count(c)", "how many servers a condition holds for", false),
+    spec("servers.max", FunctionKind::Fleet, "servers.max(e)", "greatest value over the servers", false),
+    spec("servers.min", FunctionKind::Fleet, "servers.min(e)", "least value over the servers", false),
+    spec(
+        "servers.share",
+        FunctionKind::Fleet,
+        "servers.share(c)",
+        "share of servers a condition holds for, 0..1",
+        false,
+    ),
+    spec("servers.sum", FunctionKind::Fleet, "servers.sum(e)", "sum of an expression over the servers", false),
+    spec("sum", FunctionKind::Window, "sum(x, \"5m\")", "sum of the values in the window", false),
+    spec("total", FunctionKind::Fold, "total(x)", "sum over the label sets", false),
+    spec(
+        "where",
+        FunctionKind::Selector,
+        "x.where({\"mount\": \"/\"})",
+        "the series with these label values; constants only",
+        true,
+    ),
+];
+
+/// The function called `name`.
+#[must_use]
+pub fn function(name: &str) -> Option<&'static FunctionSpec> {
+    FUNCTIONS.iter().find(|f| f.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_in_order_and_each_once() {
+        assert!(FUNCTIONS.windows(2).all(|pair| pair[0].name < pair[1].name));
+    }
+}

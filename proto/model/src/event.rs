@@ -1,0 +1,202 @@
+//! The event log's words. Everything that happened is an event, journalled before its effect leaves the process.
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Command, Outcome};
+use crate::incident::{Hold, Incident, Notice, State};
+use crate::name::{CommandId, IncidentId, NoticeId, ServerId};
+use crate::series::{Labels, Reading};
+use crate::time::Timestamp;
+
+/// One journalled event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its number, from 1, without gaps.
+    pub seq: u64,
+    /// When it was decided, by the controller's clock.
+    pub time: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub body: EventBody,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventBody {
+    /// The controller began, under a new epoch.
+    ControllerStarted {
+        /// Higher than every epoch before.
+        epoch: u64,
+        /// The build.
+        version: String,
+    },
+    /// A policy version is in force.
+    PolicyActivated {
+        /// The version.
+        version: u64,
+        /// SHA-256 of the bundle, hex.
+        digest: String,
+        /// Who pushed it.
+        by: String,
+    },
+    /// A server is known, or its labels changed.
+    ServerLabelled {
+        /// Which.
+        server: ServerId,
+        /// All its labels.
+        labels: Labels,
+    },
+    /// An agent's session began.
+    ServerConnected {
+        /// Which.
+        server: ServerId,
+        /// The server's boot id.
+        boot: String,
+        /// The agent's version.
+        version: String,
+    },
+    /// An agent's session ended.
+    ServerDisconnected {
+        /// Which.
+        server: ServerId,
+        /// Why.
+        reason: String,
+    },
+    /// An agent took a policy, or refused it.
+    ServerPolicy {
+        /// Which.
+        server: ServerId,
+        /// The version.
+        version: u64,
+        /// Why it was refused; none when taken.
+        error: Option<String>,
+    },
+    /// An incident opened.
+    IncidentOpened {
+        /// As it stands at its opening.
+        incident: Box<Incident>,
+    },
+    /// A rail holds an incident's next step back.
+    IncidentHeld {
+        /// Which.
+        incident: IncidentId,
+        /// By what and why.
+        hold: Hold,
+    },
+    /// A command was decided. It is sent only after this is on disk.
+    CommandIssued {
+        /// The command.
+        command: Command,
+        /// What its action may break.
+        risk: crate::catalogue::Risk,
+    },
+    /// A command ended.
+    CommandEnded {
+        /// Which incident.
+        incident: IncidentId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A step is over.
+    StepEnded {
+        /// Which incident.
+        incident: IncidentId,
+        /// Which command.
+        command: CommandId,
+        /// Whether the readings proved it.
+        verified: bool,
+        /// Why not, in words; or what proved it.
+        reason: String,
+    },
+    /// An incident changed its state: escalated, or ended.
+    IncidentChanged {
+        /// Which.
+        incident: IncidentId,
+        /// To what.
+        state: State,
+        /// Why, in words.
+        reason: String,
+        /// The readings at that time.
+        readings: Vec<Reading>,
+    },
+    /// An operator took an incident over.
+    IncidentAcknowledged {
+        /// Which.
+        incident: IncidentId,
+        /// Who.
+        by: String,
+        /// What they said.
+        comment: String,
+    },
+    /// A person is to be told.
+    NoticeRaised {
+        /// What.
+        notice: Box<Notice>,
+    },
+    /// A notice reached a target.
+    NoticeDelivered {
+        /// Which.
+        notice: NoticeId,
+        /// Where, as the notifier names it.
+        target: String,
+    },
+    /// A notice did not reach a target and will not be tried again.
+    NoticeFailed {
+        /// Which.
+        notice: NoticeId,
+        /// Where.
+        target: String,
+        /// Why.
+        error: String,
+    },
+    /// Acting was stopped by an operator.
+    Halted {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// Acting may go on.
+    Resumed {
+        /// Who.
+        by: String,
+    },
+    /// Something about Skynet itself that operators should know: a session ended by bad input, a capped server.
+    Remark {
+        /// The server it is about, where there is one.
+        server: Option<ServerId>,
+        /// A stable word: `bad_input`, `series_capped`, `startup_waiting`.
+        topic: String,
+        /// In words.
+        message: String,
+    },
+}
+
+impl EventBody {
+    /// The incident it is about, if it is about one.
+    #[must_use]
+    pub fn incident(&self) -> Option<&IncidentId> {
+        match self {
+            Self::IncidentOpened { incident } => Some(&incident.id),
+            Self::CommandIssued { command, .. } => Some(&command.incident),
+            Self::IncidentHeld { incident, .. }
+            | Self::CommandEnded { incident, .. }
+            | Self::StepEnded { incident, .. }
+            | Self::IncidentChanged { incident, .. }
+            | Self::IncidentAcknowledged { incident, .. } => Some(incident),
+            Self::NoticeRaised { notice } => notice.incident.as_ref(),
+            Self::ControllerStarted { .. }
+            | Self::PolicyActivated { .. }
+            | Self::ServerLabelled { .. }
+            | Self::ServerConnected { .. }
+            | Self::ServerDisconnected { .. }
+            | Self::ServerPolicy { .. }
+            | Self::NoticeDelivered { .. }
+            | Self::NoticeFailed { .. }
+            | Self::Halted { .. }
+            | Self::Resumed { .. }
+            | Self::Remark { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! `scenario:`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest, Sha256};
+
+use super::params::{self, Holes};
+use super::profile::labels;
+use super::report::{Fields, Place, Report};
+use super::yaml::{Node, NodeKind};
+use super::{Document, Names, template};
+use crate::catalogue::{Catalogue, Risk};
+use crate::condition::{Condition, SeriesRef, Slot, TextTest};
+use crate::diagnostic::nearest;
+use crate::name::ScenarioName;
+use crate::policy::{Limits, Mode, ParamText, Scenario, Scope, Script, Severity, Step, Where};
+use crate::series::Labels;
+use crate::time::Span;
+use crate::value::{ParamKind, Value};
+
+/// Most steps of `respond`.
+const MAX_STEPS: usize = 16;
+/// The words for severities.
+pub(super) const SEVERITIES: [(&str, Severity); 3] =
+    [("info", Severity::Info), ("warning", Severity::Warning), ("critical", Severity::Critical)];
+const MODES: [(&str, Mode); 2] = [("observe", Mode::Observe), ("enforce", Mode::Enforce)];
+/// None: a later release.
+const SCOPES: [(&str, Option<Scope>); 3] = [("server", Some(Scope::Server)), ("cluster", None), ("fleet", None)];
+
+/// What a scenario is checked against.
+pub(super) struct Context<'a> {
+    pub(super) names: &'a Names,
+    pub(super) scripts: &'a BTreeMap<String, Script>,
+    pub(super) catalogue: &'a Catalogue,
+}
+
+pub(super) fn scenario(
+    document: &Document<'_>,
+    fields: &mut Fields<'_>,
+    context: &Context<'_>,
+    report: &mut Report<'_>,
+) -> Option<Scenario> {
+    let place = document.place;
+    let scope = fields.take("scope").map_or(Some(Scope::Server), |node| scope(node, report));
+    let selects = fields.take("where").map_or(Some(Where::Declaring), |node| selects(node, context, report));
+    let requested = fields.later("on_request", report);
+    let when_node = if requested { fields.take("when") } else { fields.require("when", place, report) };
+    let when = when_node.and_then(|node| condition(node, context, report));
+    if let (Some(node), Some(when)) = (when_node, &when)
+        && !when.slots().iter().any(|slot| matches!(slot, Slot::Series(_) | Slot::Absent(_)))
+    {
+        report.at(node.place, "the condition names no series, so nothing would ever set it off".to_owned());
+    }
+    let instance = instance(fields.take("per"), when.as_ref(), report);
+    if let (Some(node), Some(when)) = (when_node, &when) {
+        instance.check_texts(when, node, report);
+    }
+    let hold = fields.take("for").and_then(|node| report.span(node)).unwrap_or(Span(0));
+    let clear = fields.take("clear").and_then(|node| instance.condition(node, context, report));
+    let settle = fields.take("settle").and_then(|node| report.span(node)).unwrap_or(Span(0));
+    let severity = fields.take("severity").and_then(|node| report.word(node, "severity", &SEVERITIES));
+    let mode = fields.take("mode").and_then(|node| report.word(node, "mode", &MODES));
+    let summary = fields.take("summary").and_then(|node| summary(node, &instance, report));
+    let respond = steps(fields.take("respond"), &instance, context, report);
+    let escalate = fields.take("escalate").and_then(|node| {
+        let name = report.text(node)?;
+        if !context.names.routes.contains(name) {
+            report.unknown(node.place, "route", name, context.names.routes.iter().map(String::as_str));
+        }
+        Some(name.to_owned())
+    });
+    let limits = fields.take("limits").map(|node| limits(node, report)).unwrap_or_default();
+    Some(Scenario {
+        name: ScenarioName::new(&document.name).ok()?,
+        digest: digest(document, &respond, context.scripts),
+        scope: scope?,
+        selects: selects?,
+        when: when?,
+        clear,
+        per: instance.labels,
+        hold,
+        settle,
+        severity: severity.unwrap_or_default(),
+        mode: mode.unwrap_or_default(),
+        summary,
+        respond,
+        escalate,
+        limits,
+    })
+}
+
+fn scope(node: &Node, report: &mut Report<'_>) -> Option<Scope> {
+    let scope = report.word(node, "scope", &SCOPES)?;
+    if scope.is_none() {
+        let word = node.text().unwrap_or_default();
+        report.at(node.place, format!("the scope `{word}` is not supported by this release"));
+    }
+    scope
+}
+
+fn selects(node: &Node, context: &Context<'_>, report: &mut Report<'_>) -> Option<Where> {
+    let entries = report.mapping(node)?;
+    if entries.is_empty() {
+        report
+            .at(node.place, "an empty `where` selects no server: leave it out, or name labels or a profile".to_owned());
+        return None;
+    }
+    let Some((_, profile)) = entries.iter().find(|(key, _)| key.text == "profile") else {
+        return Some(Where::Labels(labels(node, report)));
+    };
+    if let Some((other, _)) = entries.iter().find(|(key, _)| key.text != "profile") {
+        report.at(other.place, "`where` takes a profile or labels, not both".to_owned());
+    }
+    let name = report.text(profile)?;
+    if !context.names.profiles.contains(name) {
+        report.unknown(profile.place, "profile", name, context.names.profiles.iter().map(String::as_str));
+    }
+    Some(Where::Profile(name.to_owned()))
+}
+
+/// Compiles a condition; its mistakes are told at their places within the file.
+fn condition(node: &Node, context: &Context<'_>, report: &mut Report<'_>) -> Option<Condition> {
+    let text = report.text(node)?;
+    match Condition::compile(text, context.catalogue) {
+        Ok(condition) => Some(condition),
+        Err(errors) => {
+            for error in errors {
+                report.suggest(node.place_of(error.offset), error.message, error.suggestion);
+            }
+            None
+        }
+    }
+}
+
+/// What tells a scenario's instances from each other.
+struct Instance {
+    /// Sorted.
+    labels: Vec<String>,
+    /// Whether a series may bring labels of its own, so that no label can be called unknown.
+    open: bool,
+}
+
+/// The series whose values a condition reads. Those it only asks about with `absent()` have no label sets to join.
+fn read_series(condition: &Condition) -> impl Iterator<Item = &SeriesRef> {
+    condition.slots().iter().filter_map(|slot| match slot {
+        Slot::Series(series) => Some(series),
+        Slot::Absent(_) | Slot::Text(_) => None,
+    })
+}
+
+/// Reads `per`: by default all labels of the series in `when`.
+fn instance(per: Option<&Node>, when: Option<&Condition>, report: &mut Report<'_>) -> Instance {
+    let all: BTreeSet<&String> = when.into_iter().flat_map(read_series).flat_map(|s| &s.labels).collect();
+    // Without a condition nothing is known: what follows from it shall not be told as well.
+    let open = when.is_none_or(|when| read_series(when).any(|s| s.open));
+    let Some(node) = per else {
+        return Instance { labels: all.into_iter().cloned().collect(), open };
+    };
+    let mut labels = BTreeSet::new();
+    let mut fine = true;
+    for item in report.list(node).unwrap_or(&[]) {
+        let Some(label) = report.text(item) else {
+            fine = false;
+            continue;
+        };
+        if !open && !all.iter().any(|l| *l == label) {
+            report.unknown(item.place, "label", label, all.iter().map(|l| l.as_str()));
+            fine = false;
+        }
+        labels.insert(label.to_owned());
+    }
+    let left_out = when.into_iter().flat_map(read_series).find_map(|series| {
+        series.labels.iter().find(|l| !labels.contains(*l)).map(|label| (label.clone(), series.name.clone()))
+    });
+    if let (true, Some((label, series)), NodeKind::Sequence(_)) = (fine, left_out, &node.kind) {
+        report.at(
+            node.place,
+            format!(
+                "`per` leaves out `{label}`, a label of `{series}`: that needs `total`, `highest` or `lowest` around \
+                 the series, which this release does not support; name it, or choose one with `.where({{...}})`"
+            ),
+        );
+    }
+    let labels = if fine { labels.into_iter().collect() } else { all.into_iter().cloned().collect() };
+    Instance { labels, open }
+}
+
+impl Instance {
+    /// A condition about an instance that exists: `clear` or `verify`.
+    fn condition(&self, node: &Node, context: &Context<'_>, report: &mut Report<'_>) -> Option<Condition> {
+        let condition = condition(node, context, report)?;
+        self.check_texts(&condition, node, report);
+        for series in read_series(&condition) {
+            let more = series.labels.iter().find(|label| !self.has(label));
+            if let Some(label) = more {
+                let at = place_of_word(node, &series.name);
+                let message = format!(
+                    "`{}` has the label `{label}`, which this scenario's instances do not have: choose one with \
+                     `.where({{...}})`",
+                    series.name
+                );
+                report.at(at, message);
+            }
+        }
+        Some(condition)
+    }
+
+    /// Checks `label.x`.
+    fn check_texts(&self, condition: &Condition, node: &Node, report: &mut Report<'_>) {
+        for slot in condition.slots() {
+            if let Slot::Text(TextTest { of_server: false, label, .. }) = slot
+                && !self.has(label)
+            {
+                let has = if self.labels.is_empty() { "none".to_owned() } else { self.labels.join(", ") };
+                let message = format!("this scenario's instances have no label `{label}` (they have: {has})");
+                let suggestion = nearest(label, self.labels.iter().map(String::as_str));
+                report.suggest(place_of_word(node, &format!("label.{label}")), message, suggestion);
+            }
+        }
+    }
+
+    fn has(&self, label: &String) -> bool {
+        self.open || self.labels.contains(label)
+    }
+}
+
+fn place_of_word(node: &Node, word: &str) -> Place {
+    let text = node.text().unwrap_or_default();
+    node.place_of(text.find(word).map_or(0, |byte| text[..byte].chars().count()))
+}
+
+fn summary(node: &Node, instance: &Instance, report: &mut Report<'_>) -> Option<String> {
+    let text = report.text(node)?;
+    let labels = Labels::new(instance.labels.iter().map(|label| (label, "x")));
+    if let Err(message) = template::check(text, &labels, instance.open) {
+        report.at(node.place, message);
+    }
+    Some(text.to_owned())
+}
+
+fn steps(node: Option<&Node>, instance: &Instance, context: &Context<'_>, report: &mut Report<'_>) -> Vec<Step> {
+    let items = node.and_then(|node| report.list(node)).unwrap_or(&[]);
+    if let Some(node) = items.get(MAX_STEPS) {
+        report.at(node.place, format!("`respond` has at most {MAX_STEPS} steps"));
+    }
+    items.iter().take(MAX_STEPS).filter_map(|item| step(item, instance, context, report)).collect()
+}
+
+fn step(node: &Node, instance: &Instance, context: &Context<'_>, report: &mut Report<'_>) -> Option<Step> {
+    let mut fields = Fields::of(node, report)?;
+    fields.later("target", report);
+    let action = fields.require("do", node.place, report).and_then(|node| {
+        let name = report.text(node)?;
+        let action = context.catalogue.action(name);
+        if action.is_none() {
+            report.unknown(node.place, "action", name, context.catalogue.actions.iter().map(|a| a.name));
+        }
+        action.map(|action| (action, node.place))
+    });
+    let with = fields.take("with");
+    // Without a known action nothing can be said about parameters.
+    let with = action.map(|(action, place)| {
+        let holes = Holes { labels: &instance.labels, open: instance.open };
+        params::of_step(action.params, with, place, &holes, context.names, report)
+    });
+    let approve = fields.take("approve").and_then(|node| report.truth(node));
+    let verify = fields.take("verify").and_then(|node| instance.condition(node, context, report));
+    let verify_within = fields.take("verify_within").and_then(|node| report.span(node));
+    fields.finish(report);
+    let (action, _) = action?;
+    Some(Step {
+        action,
+        with: with?,
+        approve: approve.unwrap_or(action.risk == Risk::Destructive),
+        verify,
+        verify_within: verify_within.unwrap_or(Span::minutes(2)),
+    })
+}
+
+fn limits(node: &Node, report: &mut Report<'_>) -> Limits {
+    let Some(mut fields) = Fields::of(node, report) else { return Limits::default() };
+    let limits = Limits {
+        cooldown: fields.take("cooldown").and_then(|node| report.span(node)),
+        per_hour: fields.take("per_hour").and_then(|node| report.whole(node, 1, 10_000)),
+        blast_radius: fields.take("blast_radius").and_then(|node| report.share(node)),
+    };
+    fields.finish(report);
+    limits
+}
+
+/// SHA-256 over the document's canonical form and the scripts its steps run.
+fn digest(document: &Document<'_>, steps: &[Step], scripts: &BTreeMap<String, Script>) -> String {
+    let mut bytes = Vec::new();
+    document.root.canonical(&mut bytes);
+    let mut hash = Sha256::new();
+    hash.update(&bytes);
+    let mut used = BTreeSet::new();
+    for step in steps {
+        for spec in step.action.params.iter().filter(|p| p.kind == ParamKind::Script) {
+            if let Some(ParamText::Literal(Value::Text(name))) = step.with.get(spec.name) {
+                used.insert(name);
+            }
+        }
+    }
+    for (name, script) in used.into_iter().filter_map(|name| scripts.get(name).map(|s| (name, s))) {
+        for text in [name, &script.interpreter, &script.body] {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
+        }
+    }
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}

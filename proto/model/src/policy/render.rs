@@ -1,0 +1,202 @@
+//! Filling `${label}` into typed parameters, and `{{ }}` into text for people.
+
+use core::net::IpAddr;
+
+use super::{ParamText, Policy, Scenario, Step, select, template};
+use crate::name::ServerId;
+use crate::series::Labels;
+use crate::value::{ParamKind, ParamSpec, Params, Value};
+
+/// Why a step's parameters cannot be rendered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("parameter `{param}` of {action}: {message}")]
+pub struct RenderError {
+    /// The action.
+    pub action: String,
+    /// The parameter.
+    pub param: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl Step {
+    /// The step's parameters for an instance: `${label}` filled in, the result parsed strictly by the action's schema,
+    /// defaults added.
+    ///
+    /// # Errors
+    /// [`RenderError`] when a label is missing or the filled text is not of the parameter's kind.
+    pub fn render(&self, labels: &Labels) -> Result<Params, RenderError> {
+        let mut params = Params::new();
+        for spec in self.action.params {
+            let value = match self.with.get(spec.name) {
+                Some(text) => render_one(text, spec.kind, labels).map(Some),
+                None => default_of(spec),
+            };
+            let fail =
+                |message| RenderError { action: self.action.name.to_owned(), param: spec.name.to_owned(), message };
+            if let Some(value) = value.map_err(fail)? {
+                params.insert(spec.name.to_owned(), value);
+            }
+        }
+        Ok(params)
+    }
+}
+
+fn render_one(text: &ParamText, kind: ParamKind, labels: &Labels) -> Result<Value, String> {
+    let inner = if let ParamKind::List(inner) = kind { *inner } else { kind };
+    match text {
+        ParamText::Literal(value) => Ok(value.clone()),
+        ParamText::Template(text) => kind.parse(&template::fill(text, labels, kind)?),
+        ParamText::Templates(items) => {
+            let one = |item: &String| inner.parse(&template::fill(item, labels, inner)?);
+            items.iter().map(one).collect::<Result<Vec<_>, _>>().map(Value::List)
+        }
+    }
+}
+
+/// The value of a parameter that was not given: its default, nothing, or an error if it is required. The default of a
+/// list is written with spaces between its items.
+pub(super) fn default_of(spec: &ParamSpec) -> Result<Option<Value>, String> {
+    match (spec.default, spec.kind) {
+        (Some(default), ParamKind::List(inner)) => {
+            let items: Result<Vec<_>, _> = default.split_whitespace().map(|item| inner.parse(item)).collect();
+            items.map(|items| Some(Value::List(items)))
+        }
+        (Some(default), kind) => kind.parse(default).map(Some),
+        (None, _) if spec.required => Err(format!("it is required ({})", spec.kind)),
+        (None, _) => Ok(None),
+    }
+}
+
+impl Policy {
+    /// The name of the `never:` document that refuses these parameters, if one does: any one of its values is enough.
+    /// One without `with` refuses the action altogether.
+    #[must_use]
+    pub fn refused_by(&self, action: &str, params: &Params) -> Option<&str> {
+        let refuses = |never: &super::Never| {
+            let hit = |(name, refused): (&String, &Vec<String>)| {
+                params.get(name).is_some_and(|value| refused.iter().any(|r| is_refused(r, value)))
+            };
+            never.actions.iter().any(|a| a == action) && (never.with.is_empty() || never.with.iter().any(hit))
+        };
+        self.nevers.iter().find(|(_, never)| refuses(never)).map(|(name, _)| name.as_str())
+    }
+}
+
+fn is_refused(refused: &str, value: &Value) -> bool {
+    match value {
+        Value::List(items) => items.iter().any(|item| is_refused(refused, item)),
+        Value::Text(text) => {
+            let address = text.parse::<IpAddr>().ok().zip(Network::parse(refused));
+            address.is_some_and(|(ip, network)| network.contains(ip)) || select::fits(refused, text)
+        }
+        Value::Bool(_) | Value::Int(_) | Value::Duration(_) => select::fits(refused, &value.to_string()),
+    }
+}
+
+/// An address and the length of its network's prefix.
+pub(super) struct Network {
+    ip: IpAddr,
+    bits: u32,
+}
+
+impl Network {
+    /// From `10.0.0.0/8`, `192.0.2.1` or `2001:db8::/32`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (ip, bits) = match text.split_once('/') {
+            Some((ip, bits)) => (ip, Some(bits.parse::<u32>().ok()?)),
+            None => (text, None),
+        };
+        let ip: IpAddr = ip.parse().ok()?;
+        let most = if ip.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(most);
+        (bits <= most).then_some(Self { ip, bits })
+    }
+
+    /// Whether the address is within. An IPv4 address is the same when it is written as IPv6 (`::ffff:10.0.0.1`).
+    pub(super) fn contains(&self, ip: IpAddr) -> bool {
+        let (net, length) = match (self.ip, self.ip.to_canonical()) {
+            (IpAddr::V6(_), IpAddr::V4(v4)) if self.bits >= 96 => (IpAddr::V4(v4), self.bits - 96),
+            (own, _) => (own, self.bits),
+        };
+        match (net, ip.to_canonical(), ip) {
+            (IpAddr::V4(net), IpAddr::V4(ip), _) => {
+                let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+                net.to_bits() & mask == ip.to_bits() & mask
+            }
+            (IpAddr::V6(net), _, IpAddr::V6(ip)) => {
+                let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+                net.to_bits() & mask == ip.to_bits() & mask
+            }
+            (IpAddr::V4(_), IpAddr::V6(_), _) | (IpAddr::V6(_), _, IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+impl Scenario {
+    /// The summary for people: `{{ server }}`, each label by name, and `{{ value }}`. A template that fails falls back on
+    /// scenario, server and labels.
+    #[must_use]
+    pub fn summarize(&self, server: &ServerId, labels: &Labels, value: Option<f64>) -> String {
+        let rendered = self
+            .summary
+            .as_deref()
+            .and_then(|template| template::expand(template, self.name.as_str(), server.as_str(), labels, value));
+        rendered.filter(|text| !text.is_empty()).unwrap_or_else(|| {
+            let space = if labels.is_empty() { "" } else { " " };
+            template::one_line(&format!("{} on {server}{space}{labels}", self.name))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Never;
+
+    #[test]
+    fn networks_contain_their_addresses_in_either_notation() {
+        for (network, ip, expected) in [
+            ("10.0.0.0/8", "10.255.0.1", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("10.0.0.0/8", "::ffff:10.0.0.1", true),
+            ("::ffff:10.0.0.0/104", "10.0.0.1", true),
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("0.0.0.0/0", "203.0.113.7", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("2001:db8::/32", "2001:db8:1::1", true),
+            ("2001:db8::/32", "2001:db9::1", false),
+            ("::/0", "2001:db8::1", true),
+        ] {
+            assert_eq!(Network::parse(network).unwrap().contains(ip.parse().unwrap()), expected, "{network} {ip}");
+        }
+        for bad in ["10.0.0.0/33", "10.0.0/8", "x", "::/129", "10.0.0.0/-1"] {
+            assert!(Network::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn never_refuses_by_network_by_glob_and_altogether() {
+        let with = |name: &str, refused: &[&str]| {
+            (name.to_owned(), refused.iter().map(|r| (*r).to_owned()).collect::<Vec<_>>())
+        };
+        let never = |actions: &[&str], with: Vec<(String, Vec<String>)>| Never {
+            actions: actions.iter().map(|a| (*a).to_owned()).collect(),
+            with: with.into_iter().collect(),
+        };
+        let mut policy = Policy::default();
+        policy.nevers.insert("nets".into(), never(&["firewall.block"], vec![with("ip", &["10.0.0.0/8", "192.0.2.1"])]));
+        policy.nevers.insert("etc".into(), never(&["files.delete"], vec![with("path", &["/etc/*"])]));
+        policy.nevers.insert("no-stop".into(), never(&["service.stop"], vec![]));
+        let params = |name: &str, value: Value| Params::from([(name.to_owned(), value)]);
+        let text = |t: &str| Value::Text(t.to_owned());
+        assert_eq!(policy.refused_by("firewall.block", &params("ip", text("10.9.8.7"))), Some("nets"));
+        assert_eq!(policy.refused_by("firewall.block", &params("ip", text("203.0.113.7"))), None);
+        assert_eq!(policy.refused_by("files.delete", &params("path", text("/etc/a/b"))), Some("etc"));
+        assert_eq!(policy.refused_by("files.delete", &params("path", Value::List(vec![text("/etc/x")]))), Some("etc"));
+        assert_eq!(policy.refused_by("files.delete", &params("path", text("/var/x"))), None);
+        assert_eq!(policy.refused_by("service.stop", &Params::new()), Some("no-stop"));
+        assert_eq!(policy.refused_by("service.start", &Params::new()), None);
+    }
+}

@@ -1,0 +1,8 @@
+//! Conditions and policy, as their users see them.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
+mod catalogue;
+mod conditions;
+mod policies;
+mod random;
