@@ -1,0 +1,116 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::{Config, ConfigError};
+use crate::{app, readings};
+
+/// Watches this server for Skynet and heals it.
+#[derive(Debug, Parser)]
+#[command(name = "skynet-agent", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Runs the agent until SIGTERM.
+    Run {
+        #[command(flatten)]
+        given: Given,
+        /// The acting process runs already, at the other end of standard input.
+        #[arg(long, hide = true)]
+        acting_on_stdin: bool,
+    },
+    /// The acting process: started by `run`, speaks on standard input.
+    #[command(hide = true)]
+    Act {
+        #[command(flatten)]
+        given: Given,
+    },
+    /// Prints every reading of this machine.
+    Readings {
+        /// Once, then ends; there is no other way yet.
+        #[arg(long, required = true)]
+        once: bool,
+        /// How.
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+        /// The agent's configuration: the sensors of the policy it keeps. Without it: every built-in sensor.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Checks a configuration and says everything that is wrong with it.
+    CheckConfig {
+        /// The file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Given {
+    /// The agent's configuration.
+    #[arg(long)]
+    config: PathBuf,
+    /// Takes policy without signatures. Only for trying things out.
+    #[arg(long)]
+    insecure_unsigned: bool,
+}
+
+/// How readings are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// An object a line.
+    Json,
+}
+
+impl Given {
+    fn load(&self) -> Result<Config, ConfigError> {
+        let mut config = Config::load(&self.config)?;
+        config.insecure_unsigned |= self.insecure_unsigned;
+        Ok(config)
+    }
+}
+
+/// Does what the command line says. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    let done = match &cli.command {
+        What::Run { given, acting_on_stdin } => {
+            given.load().map(|config| app::run(&config, &given.config, given.insecure_unsigned, *acting_on_stdin))
+        }
+        What::Act { given } => given.load().map(|config| app::act(&config)),
+        What::Readings { once: _, output, config } => {
+            config.as_deref().map(Config::load).transpose().map(|config| readings::print(*output, config.as_ref()))
+        }
+        What::CheckConfig { config } => Config::load(config).map(|config| {
+            say(&format!("ok: this is {}, its controller is at {}", config.identity, config.controller));
+            Ok(())
+        }),
+    };
+    match done {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => complain(&format!("{error:#}"), 1),
+        Err(error) => complain(&error.to_string(), 2),
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "this is what the user asked for")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[allow(clippy::print_stderr, reason = "the last word to whoever started this, also when logs go elsewhere")]
+fn complain(text: &str, code: u8) -> ExitCode {
+    for line in text.lines() {
+        eprintln!("skynet-agent: {line}");
+    }
+    ExitCode::from(code)
+}

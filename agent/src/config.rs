@@ -1,0 +1,180 @@
+//! The agent's configuration: one TOML file. `check-config` and `run` load it with the same code.
+
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use skynet_node::actor::{ActorConfig, Ceiling};
+use skynet_proto::identity::{Identity, Role};
+use skynet_proto::tls::{Files, Target};
+
+/// Largest configuration file, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+/// Least and most readings that may be spooled in memory.
+const SPOOL: std::ops::RangeInclusive<usize> = 1_000..=10_000_000;
+
+/// The file as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    controller: String,
+    ca: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
+    data_dir: PathBuf,
+    #[serde(default)]
+    insecure_unsigned: bool,
+    #[serde(default = "default_spool")]
+    spool_max: usize,
+    user: Option<String>,
+    #[serde(default)]
+    ceiling: Ceiling,
+}
+
+fn default_spool() -> usize {
+    200_000
+}
+
+/// The configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the controller is.
+    pub controller: Target,
+    /// Certificates and key.
+    pub files: Files,
+    /// Who the certificate says we are.
+    pub identity: Identity,
+    /// Where the acting process keeps its ledger and policy.
+    pub data_dir: PathBuf,
+    /// Whether policy without signatures is taken.
+    pub insecure_unsigned: bool,
+    /// Most readings spooled in memory.
+    pub spool_max: usize,
+    /// Whom the session process becomes when it was started as root.
+    pub user: Option<User>,
+    /// The server's own limits.
+    pub ceiling: Ceiling,
+}
+
+/// A user of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+/// All that is wrong with a configuration, one line each.
+#[derive(Debug, thiserror::Error)]
+pub struct ConfigError {
+    path: PathBuf,
+    faults: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, fault) in self.faults.iter().enumerate() {
+            write!(f, "{}{}: {fault}", if i > 0 { "\n" } else { "" }, self.path.display())?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its remedy.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let fail = |faults| ConfigError { path: path.to_owned(), faults };
+        let file: File = read(path)
+            .and_then(|text| toml::from_str(&text).map_err(|e| e.to_string().trim_end().to_owned()))
+            .map_err(|fault| fail(vec![fault]))?;
+        let mut faults = Vec::new();
+        let mut note = |fault: String| faults.push(fault);
+        let controller = file.controller.parse::<Target>().map_err(|e| note(format!("controller: {e}"))).ok();
+        if !file.data_dir.is_absolute() {
+            note(format!("data_dir: `{}` is not an absolute path", file.data_dir.display()));
+        } else if file.data_dir.exists() && !file.data_dir.is_dir() {
+            note(format!("data_dir: {} is not a folder; name one that may be made", file.data_dir.display()));
+        }
+        if !SPOOL.contains(&file.spool_max) {
+            note(format!("spool_max: {} is not from {} to {}", file.spool_max, SPOOL.start(), SPOOL.end()));
+        }
+        let user = file.user.as_deref().and_then(|name| find_user(name).map_err(|e| note(format!("user: {e}"))).ok());
+        if let Err(fault) = private(&file.key) {
+            note(fault);
+        }
+        let files = Files { ca: file.ca, cert: file.cert, key: file.key };
+        let identity = check_files(&files).map_err(note).ok();
+        match (controller, identity, faults.is_empty()) {
+            (Some(controller), Some(identity), true) => Ok(Self {
+                controller,
+                files,
+                identity,
+                data_dir: file.data_dir,
+                insecure_unsigned: file.insecure_unsigned,
+                spool_max: file.spool_max,
+                user,
+                ceiling: file.ceiling,
+            }),
+            _ => Err(fail(faults)),
+        }
+    }
+
+    /// What the acting process is started with.
+    #[must_use]
+    pub fn actor(&self) -> ActorConfig {
+        ActorConfig {
+            server: self.identity.name.clone(),
+            fleet: Some(self.identity.fleet.clone()),
+            data: self.data_dir.clone(),
+            insecure_unsigned: self.insecure_unsigned,
+            ceiling: self.ceiling.clone(),
+        }
+    }
+}
+
+fn check_files(files: &Files) -> Result<Identity, String> {
+    let credentials = files.load(Role::Server).map_err(|e| e.to_string())?;
+    let identity = credentials.identity.clone();
+    credentials.client_config().map_err(|e| e.to_string())?;
+    Ok(identity)
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    use std::io::Read;
+    let file = std::fs::File::open(path).map_err(|e| format!("cannot be read: {e}"))?;
+    let mut text = String::new();
+    file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(|e| format!("cannot be read: {e}"))?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(format!("larger than {MAX_FILE} bytes; this is not an agent's configuration"));
+    }
+    Ok(text)
+}
+
+/// A key that others may read is no secret.
+fn private(key: &Path) -> Result<(), String> {
+    // A missing file is told by the loader.
+    let Ok(metadata) = std::fs::metadata(key) else { return Ok(()) };
+    if metadata.mode() & 0o007 != 0 {
+        return Err(format!("key: {0} may be read by everyone; run `chmod o= {0}`", key.display()));
+    }
+    Ok(())
+}
+
+fn find_user(name: &str) -> Result<User, String> {
+    let passwd = read(Path::new("/etc/passwd")).map_err(|e| format!("/etc/passwd {e}"))?;
+    let line = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|f| f.first() == Some(&name));
+    let id = |field: Option<&&str>| field.and_then(|text| text.parse().ok());
+    match line.map(|fields| (id(fields.get(2)), id(fields.get(3)))) {
+        Some((Some(uid), Some(gid))) => Ok(User { uid, gid }),
+        Some(_) => Err(format!("the entry of `{name}` in /etc/passwd has no ids")),
+        None => Err(format!("there is no user `{name}`; make one with `useradd --system {name}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
