@@ -1,0 +1,262 @@
+//! What one server's session has said: its series, by wire id and by name, and the sensors they come from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skynet_model::catalogue::SERVER_CONNECTED;
+use skynet_model::condition::SeriesRef;
+use skynet_model::series::{Labels, SeriesKey};
+use skynet_model::time::{Span, Timestamp};
+
+use super::slab::Slab;
+
+/// Most series of one server.
+pub(crate) const MAX_SERIES: usize = 50_000;
+/// Most sensors of one server.
+const MAX_SENSORS: usize = 1_000;
+/// The number of `server.connected` in every dictionary.
+pub(crate) const CONNECTED: u32 = 0;
+
+/// How a series stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// Not read yet, or not any more: unknown.
+    Silent,
+    /// Read by the last sweep.
+    Known,
+    /// Missing from the last complete sweep.
+    Gone,
+}
+
+/// One series.
+#[derive(Debug)]
+pub(crate) struct Series {
+    pub(crate) key: SeriesKey,
+    pub(crate) value: f64,
+    pub(crate) time: Timestamp,
+    pub(crate) sight: Sight,
+    /// The sensor that read it last.
+    pub(crate) sensor: Option<u16>,
+    /// The start of the sweep that read it last, on the boot clock.
+    pub(crate) sweep: i64,
+    /// Slots of instances that it fills.
+    pub(crate) users: Vec<(u32, u16)>,
+    wire: Option<u32>,
+}
+
+/// One sensor.
+#[derive(Debug)]
+pub(crate) struct Sensor {
+    pub(crate) id: Box<str>,
+    /// The start of the newest sweep seen, on the boot clock.
+    pub(crate) begun: i64,
+    /// Whether that sweep has ended.
+    pub(crate) ended: bool,
+    /// Whether the last sweep was complete and is not too old.
+    pub(crate) fresh: bool,
+    /// Until when it is not too old.
+    pub(crate) until: Timestamp,
+    /// Series it has read.
+    pub(crate) members: Vec<u32>,
+}
+
+/// Whether `id` names a use of the sensor `name`: `exec` or `exec:queue`.
+pub(crate) fn is_use_of(id: &str, name: &str) -> bool {
+    id.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Dictionary {
+    pub(crate) series: Slab<Series>,
+    pub(crate) sensors: Vec<Sensor>,
+    /// Wire ids in order with their series. Ids rise, so that a sweep walks along this list.
+    ids: Vec<(u32, u32)>,
+    keys: BTreeMap<SeriesKey, u32>,
+    names: BTreeMap<Arc<str>, Vec<u32>>,
+}
+
+impl Default for Dictionary {
+    fn default() -> Self {
+        let mut empty = Self {
+            series: Slab::default(),
+            sensors: Vec::new(),
+            ids: Vec::new(),
+            keys: BTreeMap::new(),
+            names: BTreeMap::new(),
+        };
+        empty.insert(None, SeriesKey::plain(SERVER_CONNECTED.name));
+        empty
+    }
+}
+
+impl Dictionary {
+    fn insert(&mut self, wire: Option<u32>, key: SeriesKey) -> u32 {
+        let at = self.series.insert(Series {
+            key: key.clone(),
+            value: f64::NAN,
+            time: Timestamp::default(),
+            sight: Sight::Silent,
+            sensor: None,
+            sweep: i64::MIN,
+            users: Vec::new(),
+            wire,
+        });
+        self.names.entry(Arc::clone(&key.name)).or_default().push(at);
+        self.keys.insert(key, at);
+        at
+    }
+
+    /// Gives a wire id to a series. The first of the pair is the series' number; the second says whether it is new.
+    /// None when there are too many, or when the name is the controller's own.
+    pub(crate) fn announce(&mut self, id: u32, key: SeriesKey) -> Option<(u32, bool)> {
+        if let Some(at) = self.keys.get(&key).copied() {
+            if at == CONNECTED {
+                return None;
+            }
+            let series = self.series.get_mut(at)?;
+            let before = series.wire.replace(id);
+            self.ids.retain(|(wire, _)| Some(*wire) != before && *wire != id);
+            self.map(id, at);
+            return Some((at, false));
+        }
+        if &*key.name == SERVER_CONNECTED.name || self.series.len() >= MAX_SERIES {
+            return None;
+        }
+        let at = self.insert(Some(id), key);
+        self.map(id, at);
+        Some((at, true))
+    }
+
+    fn map(&mut self, id: u32, at: u32) {
+        match self.ids.binary_search_by_key(&id, |(wire, _)| *wire) {
+            Ok(i) => self.ids[i] = (id, at),
+            Err(i) => self.ids.insert(i, (id, at)),
+        }
+    }
+
+    /// The series of a wire id. `hint` is where the last one was found: the next is mostly beside it.
+    pub(crate) fn by_wire(&self, id: u32, hint: &mut usize) -> Option<u32> {
+        if let Some((wire, at)) = self.ids.get(*hint)
+            && *wire == id
+        {
+            *hint += 1;
+            return Some(*at);
+        }
+        let i = self.ids.binary_search_by_key(&id, |(wire, _)| *wire).ok()?;
+        *hint = i + 1;
+        Some(self.ids[i].1)
+    }
+
+    /// Ends a series and gives the slots it filled.
+    pub(crate) fn retire(&mut self, id: u32) -> Option<Series> {
+        let i = self.ids.binary_search_by_key(&id, |(wire, _)| *wire).ok()?;
+        let (_, at) = self.ids.remove(i);
+        let series = self.series.remove(at)?;
+        self.keys.remove(&series.key);
+        if let Some(list) = self.names.get_mut(&series.key.name) {
+            list.retain(|other| *other != at);
+            if list.is_empty() {
+                self.names.remove(&series.key.name);
+            }
+        }
+        if let Some(sensor) = series.sensor.and_then(|s| self.sensors.get_mut(usize::from(s))) {
+            sensor.members.retain(|other| *other != at);
+        }
+        Some(series)
+    }
+
+    /// Lets no series fill a slot any more.
+    pub(crate) fn forget_users(&mut self) {
+        self.series.for_each(|series| series.users.clear());
+    }
+
+    /// A series is read by another sensor than before.
+    pub(crate) fn change_sensor(&mut self, at: u32, before: Option<u16>, now: u16) {
+        if let Some(sensor) = before.and_then(|s| self.sensors.get_mut(usize::from(s))) {
+            sensor.members.retain(|other| *other != at);
+        }
+        if let Some(sensor) = self.sensors.get_mut(usize::from(now)) {
+            sensor.members.push(at);
+        }
+    }
+
+    /// How many series a sensor has read.
+    pub(crate) fn members(&self, sensor: u16) -> usize {
+        self.sensors.get(usize::from(sensor)).map_or(0, |s| s.members.len())
+    }
+
+    /// One of them.
+    pub(crate) fn member(&self, sensor: u16, i: usize) -> Option<u32> {
+        self.sensors.get(usize::from(sensor))?.members.get(i).copied()
+    }
+
+    /// Series called `name`.
+    pub(crate) fn named(&self, name: &str) -> &[u32] {
+        self.names.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The labels a series brings to the join for this reference; none when `where` does not select it.
+    pub(crate) fn rest(&self, at: u32, wanted: &SeriesRef) -> Option<Labels> {
+        let labels = &self.series.get(at)?.key.labels;
+        if wanted.selected.is_empty() {
+            return Some(labels.clone());
+        }
+        if !wanted.selected.iter().all(|(name, value)| labels.get(name) == Some(value)) {
+            return None;
+        }
+        Some(Labels::new(labels.iter().filter(|(name, _)| !wanted.selected.iter().any(|(n, _)| n == name))))
+    }
+
+    /// The series that fills a slot of an instance with these labels.
+    pub(crate) fn find(&self, wanted: &SeriesRef, labels: &Labels) -> Option<u32> {
+        if !wanted.open && wanted.labels.iter().all(|name| labels.get(name).is_some()) {
+            let own = wanted.labels.iter().filter_map(|n| labels.get(n).map(|v| (n.as_str(), v)));
+            let selected = wanted.selected.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+            let key = SeriesKey { name: wanted.name.as_str().into(), labels: Labels::new(own.chain(selected)) };
+            return self.keys.get(&key).copied();
+        }
+        let fitting = self.named(&wanted.name).iter().filter_map(|at| {
+            let rest = self.rest(*at, wanted)?;
+            rest.iter().all(|(n, v)| labels.get(n) == Some(v)).then_some((rest.len(), *at))
+        });
+        // Of several the one that says most about the instance, and of those the first.
+        fitting.max_by_key(|(len, at)| (*len, std::cmp::Reverse(*at))).map(|(_, at)| at)
+    }
+
+    /// The number of a sensor, made when it is new. None when there are too many.
+    pub(crate) fn sensor(&mut self, id: &str) -> Option<u16> {
+        let at = match self.sensors.iter().position(|s| &*s.id == id) {
+            Some(at) => at,
+            None if self.sensors.len() >= MAX_SENSORS => return None,
+            None => {
+                self.sensors.push(Sensor {
+                    id: id.into(),
+                    begun: i64::MIN,
+                    ended: true,
+                    fresh: false,
+                    until: Timestamp::default(),
+                    members: Vec::new(),
+                });
+                self.sensors.len() - 1
+            }
+        };
+        u16::try_from(at).ok()
+    }
+
+    /// Whether all that the sensor `name` sees has been said: every use in `declared` has a complete and fresh sweep,
+    /// and there is at least one.
+    pub(crate) fn has_swept(&self, name: &str, declared: &[Box<str>]) -> bool {
+        let fresh = |id: &str| self.sensors.iter().any(|s| &*s.id == id && s.fresh);
+        let mut uses = declared.iter().filter(|id| is_use_of(id, name)).peekable();
+        if uses.peek().is_none() {
+            return self.sensors.iter().any(|s| is_use_of(&s.id, name) && s.fresh);
+        }
+        uses.all(|id| fresh(id))
+    }
+}
+
+/// Three intervals, and never less than a second: then a sensor's readings are too old.
+pub(crate) fn patience(every: Span) -> Span {
+    Span(every.0.clamp(1, i64::MAX / 8).saturating_mul(3).max(1000))
+}

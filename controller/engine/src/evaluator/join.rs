@@ -1,0 +1,193 @@
+//! Instances: the natural join of the series in `when` on the labels they share, and what fills their slots.
+
+use skynet_model::condition::{SeriesRef, Slot};
+use skynet_model::series::Labels;
+
+use super::instance::Instance;
+use super::rule::{Rule, Rules};
+use super::server::Server;
+use super::{Pass, Signal};
+use crate::timers::Timer;
+
+/// Most instances of one scenario on one server.
+pub(crate) const MAX_INSTANCES: u32 = 10_000;
+
+/// Both label sets as one; none when they disagree on a shared label.
+fn merge(a: &Labels, b: &Labels) -> Option<Labels> {
+    if b.iter().all(|(n, v)| a.get(n) == Some(v)) {
+        return Some(a.clone());
+    }
+    if b.iter().any(|(n, v)| a.get(n).is_some_and(|own| own != v)) {
+        return None;
+    }
+    Some(Labels::new(a.iter().chain(b.iter())))
+}
+
+impl Server {
+    /// Label sets on which `labels` joins with a series of each of `todo`.
+    fn join(&self, todo: &[&SeriesRef], labels: Labels, found: &mut Vec<Labels>) {
+        if found.len() > MAX_INSTANCES as usize {
+            return;
+        }
+        let Some((wanted, todo)) = todo.split_first() else {
+            found.push(labels);
+            return;
+        };
+        if !wanted.open && wanted.labels.iter().all(|name| labels.get(name).is_some()) {
+            if self.dictionary.find(wanted, &labels).is_some() {
+                self.join(todo, labels, found);
+            }
+            return;
+        }
+        for at in self.dictionary.named(&wanted.name) {
+            if let Some(joined) = self.dictionary.rest(*at, wanted).and_then(|rest| merge(&labels, &rest)) {
+                self.join(todo, joined, found);
+            }
+        }
+    }
+
+    /// Makes all instances that the series known so far give.
+    pub(super) fn join_all(&mut self, pass: &mut Pass<'_>) {
+        let rules = pass.rules;
+        for (number, rule) in rules.list.iter().enumerate() {
+            let number = number as u32;
+            if self.is_about(number) {
+                let todo: Vec<&SeriesRef> = rule.joined().map(|(_, series)| series).collect();
+                let mut found = Vec::new();
+                self.join(&todo, Labels::default(), &mut found);
+                for labels in found {
+                    self.ensure(number, labels, pass);
+                }
+            }
+        }
+    }
+
+    /// Takes a new series into the slots that waited for it, and makes the instances it gives.
+    pub(super) fn join_series(&mut self, at: u32, pass: &mut Pass<'_>) {
+        let rules = pass.rules;
+        let Some(name) = self.dictionary.series.get(at).map(|s| s.key.name.clone()) else { return };
+        for (number, slot) in rules.uses(&name).iter().copied() {
+            let Some(rule) = rules.get(number) else { continue };
+            let Some(wanted) = rule.series(usize::from(slot)) else { continue };
+            let Some(rest) = self.dictionary.rest(at, wanted) else { continue };
+            self.fill_waiting(at, number, rule, slot, wanted);
+            if self.is_about(number) && rule.when.slots.contains(&usize::from(slot)) {
+                let others = rule.joined().filter(|(other, _)| *other != usize::from(slot));
+                let todo: Vec<&SeriesRef> = others.map(|(_, series)| series).collect();
+                let mut found = Vec::new();
+                self.join(&todo, rest, &mut found);
+                for labels in found {
+                    self.ensure(number, labels, pass);
+                }
+            }
+        }
+    }
+
+    fn fill_waiting(&mut self, at: u32, number: u32, rule: &Rule, slot: u16, wanted: &SeriesRef) {
+        let index = usize::from(slot);
+        let waits = |i: &Instance| i.rule == number && i.bound.get(index) == Some(&None);
+        let of_rule = self.loose.iter().copied().filter(|i| self.instances.get(*i).is_some_and(|i| waits(i)));
+        let fits =
+            |i: &u32| self.instances.get(*i).is_some_and(|i| self.dictionary.find(wanted, &i.labels) == Some(at));
+        let list: Vec<u32> = of_rule.filter(fits).collect();
+        for i in list {
+            self.bind(i, index, at);
+            if self.instances.get(i).is_some_and(|instance| !is_loose(instance, rule)) {
+                self.loose.remove(&i);
+            }
+        }
+    }
+
+    /// Lets a series fill a slot.
+    fn bind(&mut self, i: u32, slot: usize, at: u32) {
+        let (Some(instance), Some(series)) = (self.instances.get_mut(i), self.dictionary.series.get_mut(at)) else {
+            return;
+        };
+        instance.bound[slot] = Some(at);
+        instance.values[slot] = series.value;
+        series.users.push((i, slot as u16));
+        if !instance.dirty {
+            instance.dirty = true;
+            self.dirty.push(i);
+        }
+    }
+
+    /// The instance with these labels, made when there is none. None when there are too many.
+    pub(super) fn ensure(&mut self, number: u32, labels: Labels, pass: &mut Pass<'_>) -> Option<u32> {
+        if let Some(i) = self.by_labels.get(&(number, labels.clone())) {
+            return Some(*i);
+        }
+        let rule = pass.rules.get(number)?;
+        let count = self.counts.entry(number).or_default();
+        if *count >= MAX_INSTANCES {
+            if self.capped.insert(number) {
+                let scenario = rule.scenario.name.clone();
+                pass.signals.push(Signal::InstancesCapped { server: self.id.clone(), scenario });
+            }
+            return None;
+        }
+        *count += 1;
+        let mut instance = Instance::new(number, labels.clone(), rule.slots.len());
+        for (value, slot) in instance.values.iter_mut().zip(&rule.slots) {
+            if let Slot::Text(test) = slot {
+                let from = if test.of_server { &self.labels } else { &labels };
+                let equal = from.get(&test.label).unwrap_or_default() == test.text;
+                *value = f64::from(u8::from(equal != test.negated));
+            }
+        }
+        instance.dirty = true;
+        let i = self.instances.insert(Box::new(instance));
+        self.dirty.push(i);
+        self.by_labels.insert((number, labels.clone()), i);
+        for (index, slot) in rule.slots.iter().enumerate() {
+            if let Slot::Series(wanted) = slot
+                && let Some(at) = self.dictionary.find(wanted, &labels)
+            {
+                self.bind(i, index, at);
+            }
+        }
+        if self.instances.get(i).is_some_and(|instance| is_loose(instance, rule)) {
+            self.loose.insert(i);
+        }
+        Some(i)
+    }
+
+    /// Forgets an instance that nothing is lost with, once a series of its `when` is no more.
+    pub(super) fn tidy(&mut self, i: u32, pass: &mut Pass<'_>) {
+        let Some(instance) = self.instances.get(i) else { return };
+        let Some(rule) = pass.rules.get(instance.rule) else { return };
+        let broken =
+            !self.is_about(instance.rule) || rule.joined().any(|(slot, _)| instance.bound.get(slot) == Some(&None));
+        if !broken || !instance.is_idle() {
+            return;
+        }
+        let Some(instance) = self.instances.remove(i) else { return };
+        for (slot, at) in instance.bound.iter().enumerate() {
+            if let Some(series) = at.and_then(|at| self.dictionary.series.get_mut(at)) {
+                series.users.retain(|user| *user != (i, slot as u16));
+            }
+        }
+        if let Some(count) = self.counts.get_mut(&instance.rule) {
+            *count = count.saturating_sub(1);
+        }
+        self.by_labels.remove(&(instance.rule, instance.labels));
+        self.loose.remove(&i);
+        self.watching.retain(|w| *w != i);
+        pass.timers.set(Timer::Instance { server: self.number, instance: i }, None);
+    }
+}
+
+/// Whether its truth may change without a reading: a slot waits for its series, or asks whether one is absent.
+pub(super) fn is_loose(instance: &Instance, rule: &Rule) -> bool {
+    rule.slots.iter().zip(&instance.bound).any(|(slot, bound)| match slot {
+        Slot::Series(_) => bound.is_none(),
+        Slot::Absent(_) => true,
+        Slot::Text(_) => false,
+    })
+}
+
+/// Whether the rules are about a server with these labels, by rule.
+pub(super) fn applying(rules: &Rules, labels: &Labels) -> Vec<bool> {
+    let Some(policy) = &rules.policy else { return Vec::new() };
+    rules.list.iter().map(|rule| !rule.retired && policy.applies(&rule.scenario, labels)).collect()
+}

@@ -1,0 +1,392 @@
+//! One server: its session, its series, and the instances they make.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skynet_model::name::{IncidentId, ScenarioName, ServerId};
+use skynet_model::series::{Labels, SeriesKey};
+use skynet_model::time::Timestamp;
+
+use super::dictionary::{CONNECTED, Dictionary, Sight, patience};
+use super::held::Held;
+use super::instance::{Instance, Watch};
+use super::join::applying;
+use super::rule::Rules;
+use super::slab::Slab;
+use super::truth::Tick;
+use super::{Pass, Signal};
+use crate::timers::Timer;
+use crate::{Sweep, SweepEnd};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) number: u32,
+    pub(crate) id: ServerId,
+    pub(crate) labels: Labels,
+    pub(crate) connected: bool,
+    /// Whether its ledger's inventory has been merged in this session.
+    pub(crate) merged: bool,
+    pub(crate) boot: String,
+    /// Sensors its profiles declare.
+    pub(super) declared: Vec<Box<str>>,
+    /// By rule: whether it is about this server.
+    pub(super) applies: Vec<bool>,
+    pub(super) dictionary: Dictionary,
+    pub(super) instances: Slab<Box<Instance>>,
+    pub(super) by_labels: BTreeMap<(u32, Labels), u32>,
+    pub(super) counts: BTreeMap<u32, u32>,
+    pub(super) capped: BTreeSet<u32>,
+    /// Instances whose truth may change without a reading.
+    pub(super) loose: BTreeSet<u32>,
+    /// Instances that await a proof.
+    pub(super) watching: Vec<u32>,
+    /// Instances to be evaluated.
+    pub(super) dirty: Vec<u32>,
+    series_capped: bool,
+}
+
+/// What outlives the instances when they are made anew.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    scenario: ScenarioName,
+    digest: String,
+    labels: Labels,
+    held: Held,
+    settle: Held,
+    incident: Option<IncidentId>,
+}
+
+impl Server {
+    pub(crate) fn new(number: u32, id: ServerId, labels: Labels) -> Self {
+        Self {
+            number,
+            id,
+            labels,
+            connected: false,
+            merged: false,
+            boot: String::new(),
+            declared: Vec::new(),
+            applies: Vec::new(),
+            dictionary: Dictionary::default(),
+            instances: Slab::default(),
+            by_labels: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            capped: BTreeSet::new(),
+            loose: BTreeSet::new(),
+            watching: Vec::new(),
+            dirty: Vec::new(),
+            series_capped: false,
+        }
+    }
+
+    /// Whether a rule is about this server, and not only ending what runs under it.
+    pub(crate) fn is_about(&self, rule: u32) -> bool {
+        self.applies.get(rule as usize) == Some(&true)
+    }
+
+    /// What has to be kept of the instances, before rules, labels or series change.
+    pub(crate) fn keep(&self, rules: &Rules) -> Vec<Kept> {
+        let kept = self.instances.iter().filter(|(_, i)| !i.is_idle()).filter_map(|(_, i)| {
+            let scenario = &rules.get(i.rule)?.scenario;
+            Some(Kept {
+                scenario: scenario.name.clone(),
+                digest: scenario.digest.clone(),
+                labels: i.labels.clone(),
+                held: i.held,
+                settle: i.settle,
+                incident: i.incident.clone(),
+            })
+        });
+        kept.collect()
+    }
+
+    /// Makes the instances anew. Scenarios with unchanged text go on where they were.
+    pub(crate) fn rebuild(&mut self, kept: Vec<Kept>, pass: &mut Pass<'_>) {
+        for (i, _) in self.instances.iter() {
+            pass.timers.set(Timer::Instance { server: self.number, instance: i }, None);
+        }
+        self.instances = Slab::default();
+        self.by_labels.clear();
+        self.counts.clear();
+        self.capped.clear();
+        self.loose.clear();
+        self.watching.clear();
+        self.dirty.clear();
+        self.dictionary.forget_users();
+        self.applies = applying(pass.rules, &self.labels);
+        let sensors = pass.rules.policy.as_ref().map(|p| p.sensors_for(&self.labels)).unwrap_or_default();
+        self.declared = sensors.into_iter().map(|s| s.id.as_str().into()).collect();
+        self.join_all(pass);
+        for kept in kept {
+            let Some(rule) = pass.rules.find(&kept.scenario, &kept.digest) else { continue };
+            if kept.incident.is_none() && !self.is_about(rule) {
+                continue;
+            }
+            let Some(i) = self.ensure(rule, kept.labels, pass) else { continue };
+            if let Some(instance) = self.instances.get_mut(i) {
+                instance.held = kept.held;
+                instance.settle = kept.settle;
+                instance.incident = kept.incident;
+            }
+        }
+        self.evaluate(pass, None);
+    }
+
+    /// A session began: nothing is known of its series.
+    pub(crate) fn connect(&mut self, boot: String, pass: &mut Pass<'_>) {
+        let kept = self.keep(pass.rules);
+        self.forget_sensors(pass);
+        self.dictionary = Dictionary::default();
+        self.series_capped = false;
+        self.connected = true;
+        self.merged = false;
+        self.boot = boot;
+        self.say_connected(pass.now, 1.0);
+        self.rebuild(kept, pass);
+    }
+
+    /// The session ended: what it said is unknown from now on.
+    pub(crate) fn disconnect(&mut self, pass: &mut Pass<'_>) {
+        self.connected = false;
+        self.merged = false;
+        self.forget_sensors(pass);
+        self.say_connected(pass.now, 0.0);
+        self.evaluate(pass, None);
+    }
+
+    /// Takes it for away when it has not been seen at all.
+    pub(crate) fn give_up_waiting(&mut self, pass: &mut Pass<'_>) {
+        if !self.connected && self.dictionary.series.get(CONNECTED).is_some_and(|s| s.sight == Sight::Silent) {
+            self.say_connected(pass.now, 0.0);
+            self.evaluate(pass, None);
+        }
+    }
+
+    fn say_connected(&mut self, now: Timestamp, value: f64) {
+        if let Some(series) = self.dictionary.series.get_mut(CONNECTED) {
+            series.time = now;
+            series.sight = Sight::Known;
+        }
+        self.fill(CONNECTED, value);
+    }
+
+    fn forget_sensors(&mut self, pass: &mut Pass<'_>) {
+        for sensor in 0..self.dictionary.sensors.len() {
+            self.blind(sensor as u16);
+            pass.timers.set(Timer::Sensor { server: self.number, sensor: sensor as u16 }, None);
+        }
+    }
+
+    /// A series got its id.
+    pub(crate) fn announce(&mut self, id: u32, key: SeriesKey, pass: &mut Pass<'_>) {
+        let used = self.dictionary.by_wire(id, &mut 0);
+        if let Some(series) = used.and_then(|at| self.dictionary.series.get(at)) {
+            if series.key == key {
+                return;
+            }
+            self.retire(id, pass);
+        }
+        match self.dictionary.announce(id, key) {
+            Some((at, true)) => {
+                self.loosen();
+                self.join_series(at, pass);
+            }
+            Some((_, false)) => {}
+            None if self.series_capped => {}
+            None => {
+                self.series_capped = true;
+                pass.signals.push(Signal::SeriesCapped { server: self.id.clone() });
+            }
+        }
+    }
+
+    /// A series ended.
+    pub(crate) fn retire(&mut self, id: u32, pass: &mut Pass<'_>) {
+        let Some(series) = self.dictionary.retire(id) else { return };
+        for (i, slot) in series.users {
+            if let Some(instance) = self.instances.get_mut(i) {
+                instance.values[usize::from(slot)] = f64::NAN;
+                instance.bound[usize::from(slot)] = None;
+                self.loose.insert(i);
+            }
+        }
+        self.loosen();
+        self.evaluate(pass, None);
+    }
+
+    /// Readings of one sweep.
+    pub(crate) fn sweep(&mut self, sweep: &Sweep<'_>, pass: &mut Pass<'_>) {
+        if !self.connected {
+            return;
+        }
+        let Some(number) = self.dictionary.sensor(sweep.sensor) else { return };
+        let Some(sensor) = self.dictionary.sensors.get_mut(usize::from(number)) else { return };
+        // Late, or said before: it must not undo what is known.
+        if sweep.started_boot_ms < sensor.begun || (sweep.started_boot_ms == sensor.begun && sensor.ended) {
+            return;
+        }
+        sensor.begun = sweep.started_boot_ms;
+        sensor.ended = sweep.end != SweepEnd::Partial;
+        if sweep.end == SweepEnd::Failed {
+            self.blind(number);
+            self.evaluate(pass, None);
+            return;
+        }
+        let mut hint = 0;
+        for (id, value) in sweep.readings {
+            if let Some(at) = self.dictionary.by_wire(*id, &mut hint).filter(|_| value.is_finite()) {
+                self.read(at, number, *value, sweep);
+            }
+        }
+        if sweep.end == SweepEnd::Complete {
+            self.complete(number, sweep, pass);
+            let tick = Tick { sensor: number, started: sweep.started, started_boot_ms: sweep.started_boot_ms };
+            self.evaluate(pass, Some(tick));
+        }
+    }
+
+    fn read(&mut self, at: u32, sensor: u16, value: f64, sweep: &Sweep<'_>) {
+        let Some(series) = self.dictionary.series.get_mut(at) else { return };
+        series.time = sweep.started;
+        series.sweep = sweep.started_boot_ms;
+        let (before, sight) = (series.sensor, series.sight);
+        let same = sight == Sight::Known && series.value.to_bits() == value.to_bits();
+        series.sight = Sight::Known;
+        if before != Some(sensor) {
+            series.sensor = Some(sensor);
+            self.dictionary.change_sensor(at, before, sensor);
+        }
+        if !same {
+            self.fill(at, value);
+        }
+        if sight == Sight::Gone {
+            self.loosen();
+        }
+    }
+
+    /// All the sensor sees has been said: what was not said is gone.
+    fn complete(&mut self, number: u16, sweep: &Sweep<'_>, pass: &mut Pass<'_>) {
+        let Some(sensor) = self.dictionary.sensors.get_mut(usize::from(number)) else { return };
+        sensor.until = pass.now.plus(patience(sweep.every));
+        let (was_fresh, until) = (sensor.fresh, sensor.until);
+        sensor.fresh = true;
+        let timer = Timer::Sensor { server: self.number, sensor: number };
+        // A later time is looked up when the timer is due, so that a sweep moves no timer.
+        if pass.timers.get(&timer).is_none_or(|at| at > until) {
+            pass.timers.set(timer, Some(until));
+        }
+        let mut lost = false;
+        for m in 0..self.dictionary.members(number) {
+            let Some(at) = self.dictionary.member(number, m) else { continue };
+            let Some(series) = self.dictionary.series.get_mut(at) else { continue };
+            if series.sweep != sweep.started_boot_ms && series.sight != Sight::Gone {
+                series.sight = Sight::Gone;
+                lost = true;
+                self.fill(at, f64::NAN);
+            }
+        }
+        if lost || !was_fresh {
+            self.loosen();
+        }
+    }
+
+    /// What the sensor says is unknown.
+    fn blind(&mut self, number: u16) {
+        let Some(sensor) = self.dictionary.sensors.get_mut(usize::from(number)) else { return };
+        sensor.fresh = false;
+        for m in 0..self.dictionary.members(number) {
+            let Some(at) = self.dictionary.member(number, m) else { continue };
+            if let Some(series) = self.dictionary.series.get_mut(at) {
+                series.sight = Sight::Silent;
+            }
+            self.fill(at, f64::NAN);
+        }
+        self.loosen();
+    }
+
+    /// A sensor's readings may have become too old.
+    pub(crate) fn check_sensor(&mut self, number: u16, pass: &mut Pass<'_>) {
+        let Some(sensor) = self.dictionary.sensors.get(usize::from(number)) else { return };
+        if !sensor.fresh {
+            return;
+        }
+        if sensor.until > pass.now {
+            pass.timers.set(Timer::Sensor { server: self.number, sensor: number }, Some(sensor.until));
+            return;
+        }
+        self.blind(number);
+        self.evaluate(pass, None);
+    }
+
+    fn fill(&mut self, at: u32, value: f64) {
+        let Some(series) = self.dictionary.series.get_mut(at) else { return };
+        series.value = value;
+        for (i, slot) in &series.users {
+            if let Some(instance) = self.instances.get_mut(*i) {
+                instance.values[usize::from(*slot)] = value;
+                if !instance.dirty {
+                    instance.dirty = true;
+                    self.dirty.push(*i);
+                }
+            }
+        }
+    }
+
+    pub(super) fn soil(&mut self, i: u32) {
+        if let Some(instance) = self.instances.get_mut(i)
+            && !instance.dirty
+        {
+            instance.dirty = true;
+            self.dirty.push(i);
+        }
+    }
+
+    fn loosen(&mut self) {
+        for i in &self.loose {
+            if let Some(instance) = self.instances.get_mut(*i)
+                && !instance.dirty
+            {
+                instance.dirty = true;
+                self.dirty.push(*i);
+            }
+        }
+    }
+
+    /// Time has passed for an instance.
+    pub(crate) fn look_again(&mut self, i: u32, pass: &mut Pass<'_>) {
+        self.soil(i);
+        self.evaluate(pass, None);
+    }
+
+    /// Awaits a proof; one that is awaited already goes on.
+    pub(crate) fn watch(&mut self, i: u32, watch: Watch) {
+        if let Some(instance) = self.instances.get_mut(i)
+            && instance.watch.as_ref().is_none_or(|w| w.step != watch.step)
+        {
+            instance.watch = Some(Box::new(watch));
+            if !self.watching.contains(&i) {
+                self.watching.push(i);
+            }
+        }
+    }
+
+    /// No proof is awaited any more.
+    pub(crate) fn unwatch(&mut self, i: u32) {
+        if let Some(instance) = self.instances.get_mut(i) {
+            instance.watch = None;
+            self.watching.retain(|w| *w != i);
+        }
+    }
+
+    /// The instance's incident has ended: it may fire again.
+    pub(crate) fn release(&mut self, i: u32, pass: &mut Pass<'_>) {
+        self.unwatch(i);
+        if let Some(instance) = self.instances.get_mut(i) {
+            instance.incident = None;
+            instance.held = Held::default();
+            instance.settle = Held::default();
+            self.soil(i);
+            self.evaluate(pass, None);
+        }
+    }
+}

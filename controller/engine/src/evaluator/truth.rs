@@ -1,0 +1,198 @@
+//! How conditions stand: Kleene's three values, and what gone and absent make of them.
+
+use skynet_model::condition::{SeriesRef, Slot, Truth};
+use skynet_model::series::Labels;
+use skynet_model::time::Timestamp;
+
+use super::dictionary::{Sight, is_use_of};
+use super::instance::{Instance, PROOF_SWEEPS, Watch};
+use super::rule::{Part, Rule};
+use super::server::Server;
+use super::{Pass, Signal};
+use crate::timers::Timer;
+
+/// A complete sweep that has just been taken in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tick {
+    pub(super) sensor: u16,
+    pub(super) started: Timestamp,
+    pub(super) started_boot_ms: i64,
+}
+
+fn not(truth: Truth) -> Truth {
+    match truth {
+        Truth::True => Truth::False,
+        Truth::False => Truth::True,
+        Truth::Unknown => Truth::Unknown,
+    }
+}
+
+impl Server {
+    /// Evaluates the instances whose slots have changed, and those whose proof awaits this sweep.
+    pub(super) fn evaluate(&mut self, pass: &mut Pass<'_>, tick: Option<Tick>) {
+        if tick.is_some() {
+            for w in 0..self.watching.len() {
+                self.soil(self.watching[w]);
+            }
+        }
+        while !self.dirty.is_empty() {
+            let mut list = std::mem::take(&mut self.dirty);
+            for i in list.drain(..) {
+                if let Some(mut instance) = self.instances.take(i) {
+                    instance.dirty = false;
+                    self.evaluate_one(i, &mut instance, pass, tick);
+                    let idle = instance.is_idle();
+                    self.instances.put(i, instance);
+                    if idle {
+                        self.tidy(i, pass);
+                    }
+                }
+            }
+            if self.dirty.is_empty() {
+                self.dirty = list;
+            }
+        }
+    }
+
+    fn evaluate_one(&self, i: u32, instance: &mut Instance, pass: &mut Pass<'_>, tick: Option<Tick>) {
+        let Some(rule) = pass.rules.get(instance.rule) else { return };
+        let when = self.truth(instance, rule, &rule.when, Truth::False);
+        let before = (instance.when, instance.clear);
+        instance.when = when;
+        let due = match instance.incident.clone() {
+            None if !self.is_about(instance.rule) => None,
+            None => {
+                instance.held.update(pass.now, when, rule.scenario.hold);
+                if instance.held.reached(rule.scenario.hold) {
+                    pass.signals.push(Signal::Fire { server: self.number, instance: i });
+                }
+                instance.held.due(rule.scenario.hold)
+            }
+            Some(incident) => {
+                // What still fires is not over, whatever `clear` says.
+                instance.clear = match (&rule.clear, when) {
+                    (None, when) => not(when),
+                    (Some(_), Truth::True) => Truth::False,
+                    (Some(part), Truth::False | Truth::Unknown) => self.truth(instance, rule, part, Truth::True),
+                };
+                let need = rule.scenario.settle;
+                let was_settled = instance.settle.reached(need);
+                instance.settle.update(pass.now, instance.clear, need);
+                let settled = instance.settle.reached(need);
+                let (proved, proof_due) = self.prove(instance, rule, pass.now, tick);
+                if proved || settled != was_settled || before != (when, instance.clear) {
+                    pass.signals.push(Signal::Moved(incident));
+                }
+                let settle_due = instance.settle.due(need);
+                [settle_due, proof_due].into_iter().flatten().min()
+            }
+        };
+        pass.timers.set(Timer::Instance { server: self.number, instance: i }, due);
+    }
+
+    /// Moves the proof that is awaited. Says whether it has just been completed, and when to look again.
+    fn prove(
+        &self,
+        instance: &mut Instance,
+        rule: &Rule,
+        now: Timestamp,
+        tick: Option<Tick>,
+    ) -> (bool, Option<Timestamp>) {
+        let Some(mut watch) = instance.watch.take() else { return (false, None) };
+        let part = rule.proof(watch.step);
+        watch.truth = match rule.has_own_proof(watch.step) {
+            true => self.truth(instance, rule, part, Truth::True),
+            false => instance.clear,
+        };
+        if watch.truth == Truth::True {
+            let since = *watch.since.get_or_insert(now);
+            if let Some(tick) = tick.filter(|t| watch.is_fresh(t.started, t.started_boot_ms)) {
+                watch.count(tick.sensor);
+            }
+            watch.seen = watch.seen || self.has_seen(&watch, instance, rule, part);
+            let was = watch.proved;
+            watch.proved = watch.seen && now.since(since) >= watch.need;
+            let due = (watch.seen && !watch.proved).then(|| since.plus(watch.need));
+            let proved = watch.proved && !was;
+            instance.watch = Some(watch);
+            return (proved, due);
+        }
+        watch.reset();
+        instance.watch = Some(watch);
+        (false, None)
+    }
+
+    /// Whether two fresh sweeps of every sensor the condition reads have agreed.
+    fn has_seen(&self, watch: &Watch, instance: &Instance, rule: &Rule, part: &Part) -> bool {
+        let mut any = false;
+        for slot in part.slots.clone() {
+            let Some(name) = rule.series(slot).and_then(|series| series.sensor) else { continue };
+            any = true;
+            let bound = instance.bound.get(slot).copied().flatten();
+            let own = bound.and_then(|at| self.dictionary.series.get(at)).and_then(|s| s.sensor);
+            let enough = match own {
+                Some(sensor) => watch.of(sensor) >= PROOF_SWEEPS,
+                None => self.uses_seen(watch, name),
+            };
+            if !enough {
+                return false;
+            }
+        }
+        any || watch.sweeps.iter().map(|(_, n)| *n).fold(0, u8::saturating_add) >= PROOF_SWEEPS
+    }
+
+    /// The same for a series that is not there, so that any use of the sensor could have said it.
+    fn uses_seen(&self, watch: &Watch, name: &str) -> bool {
+        let seen = |id: &str| {
+            let sensor = self.dictionary.sensors.iter().position(|s| &*s.id == id);
+            sensor.is_some_and(|s| watch.of(s as u16) >= PROOF_SWEEPS)
+        };
+        let mut declared = self.declared.iter().filter(|id| is_use_of(id, name)).peekable();
+        if declared.peek().is_some() {
+            return declared.all(|id| seen(id));
+        }
+        self.dictionary.sensors.iter().any(|s| is_use_of(&s.id, name) && seen(&s.id))
+    }
+
+    /// A condition's truth; `gone` when it is unknown and a series that counts as cured by going is gone.
+    fn truth(&self, instance: &mut Instance, rule: &Rule, part: &Part, gone: Truth) -> Truth {
+        for slot in &part.absents {
+            if let Some(Slot::Absent(wanted)) = rule.slots.get(*slot) {
+                instance.values[*slot] = self.absent(wanted, &instance.labels);
+            }
+        }
+        let truth = part.condition.eval(&instance.values[part.slots.clone()]);
+        if truth == Truth::Unknown && part.ephemerals.iter().any(|slot| self.is_gone(instance, rule, *slot)) {
+            return gone;
+        }
+        truth
+    }
+
+    fn is_gone(&self, instance: &Instance, rule: &Rule, slot: usize) -> bool {
+        match instance.bound.get(slot).copied().flatten().and_then(|at| self.dictionary.series.get(at)) {
+            // A sensor that fails or falls silent takes even what was gone for unknown.
+            Some(series) => series.sight == Sight::Gone,
+            None => {
+                let sensor = rule.series(slot).and_then(|series| series.sensor);
+                sensor.is_some_and(|name| self.dictionary.has_swept(name, &self.declared))
+            }
+        }
+    }
+
+    /// 1 when the connected server does not have the series, 0 when it does, NaN when that is not known.
+    fn absent(&self, wanted: &SeriesRef, labels: &Labels) -> f64 {
+        if !self.connected {
+            return f64::NAN;
+        }
+        let has = self.dictionary.named(&wanted.name).iter().any(|at| {
+            let there = self.dictionary.series.get(*at).is_some_and(|s| s.sight != Sight::Gone);
+            let rest = if there { self.dictionary.rest(*at, wanted) } else { None };
+            rest.is_some_and(|rest| rest.iter().all(|(n, v)| labels.get(n).is_none_or(|own| own == v)))
+        });
+        match wanted.sensor {
+            _ if has => 0.0,
+            Some(name) if self.dictionary.has_swept(name, &self.declared) => 1.0,
+            Some(_) | None => f64::NAN,
+        }
+    }
+}
