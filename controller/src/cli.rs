@@ -1,0 +1,77 @@
+//! The command line of `skynet-controller`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Config;
+use crate::{app, certs, demo};
+
+/// What it can be asked.
+#[derive(Debug, Parser)]
+#[command(version, about = "Watches servers, heals what it can, and calls a person for the rest")]
+pub enum Command {
+    /// Run the controller.
+    Run(#[command(flatten)] File),
+    /// Check the configuration and the files it names; start nothing.
+    CheckConfig(#[command(flatten)] File),
+    /// Break real things on this machine, one after another, and watch them being healed.
+    Demo(demo::DemoArgs),
+    /// Write certificates that are valid for a day: to try things out, not for a real fleet.
+    DevCerts {
+        /// The folder to write into.
+        folder: PathBuf,
+        /// The fleet's name.
+        #[arg(long)]
+        fleet: String,
+        /// Names of servers.
+        #[arg(long, required = true, num_args = 1..)]
+        server: Vec<String>,
+    },
+}
+
+/// Where the configuration is.
+#[derive(Debug, clap::Args)]
+pub struct File {
+    /// The configuration file.
+    #[arg(long, default_value = "/etc/skynet/controller.toml")]
+    config: PathBuf,
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// Whatever stops it, in words for the one who asked.
+pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(file) => {
+            let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+            let stop = async move {
+                tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+            };
+            let config = match Config::read(&file.config) {
+                Ok(config) => config,
+                Err(error) => return Ok(misconfigured(&error)),
+            };
+            app::App::build(config).await?.run(stop).await?;
+        }
+        Command::CheckConfig(file) => match Config::read(&file.config).map(|config| app::check(&config)) {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Ok(misconfigured(&format!("{error:#}"))),
+            Err(error) => return Ok(misconfigured(&error)),
+        },
+        Command::DevCerts { folder, fleet, server } => {
+            certs::generate(&folder, &fleet, &server.iter().map(String::as_str).collect::<Vec<_>>())?;
+        }
+        Command::Demo(args) => return demo::run(args).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what is wrong with the configuration; 2, as for wrong usage.
+fn misconfigured(error: &str) -> ExitCode {
+    tracing::error!("{error}");
+    ExitCode::from(2)
+}

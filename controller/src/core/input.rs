@@ -1,0 +1,243 @@
+//! What comes into the core, and what goes back.
+
+use skynet_model::command::{LedgerEntry, Outcome};
+use skynet_model::name::{IncidentId, NoticeId, ServerId};
+use skynet_proto::WireError;
+use skynet_proto::stream::Decoded;
+use tokio::sync::{mpsc, oneshot};
+
+use super::link::Link;
+use super::view::View;
+use crate::policies::Candidate;
+
+/// Inputs that may wait; senders wait for room.
+pub const INPUTS: usize = 1024;
+
+/// What the core is told.
+pub enum Input {
+    /// By an agent's session.
+    Session(SessionInput),
+    /// By an operator, who waits for the answer.
+    Order(Order, oneshot::Sender<Answer>),
+    /// A question about the state.
+    Ask(Box<dyn for<'a> FnOnce(View<'a>) + Send>),
+    /// A notice reached a target, or never will.
+    Notified {
+        /// Which notice.
+        notice: NoticeId,
+        /// Which target, by its name.
+        target: String,
+        /// Why not.
+        result: Result<(), String>,
+    },
+    /// Something operators should know. Goes into the log as it is.
+    Remark {
+        /// The server it is about.
+        server: Option<ServerId>,
+        /// A stable word.
+        topic: &'static str,
+        /// In words.
+        message: String,
+    },
+    /// Write what is left and end.
+    Stop,
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Session(_) => "Session",
+            Self::Order(..) => "Order",
+            Self::Ask(_) => "Ask",
+            Self::Notified { .. } => "Notified",
+            Self::Remark { .. } => "Remark",
+            Self::Stop => "Stop",
+        })
+    }
+}
+
+/// What a session tells.
+#[derive(Debug)]
+pub struct SessionInput {
+    /// Whose, by its certificate.
+    pub server: ServerId,
+    /// Which of this controller's sessions; unique while it runs.
+    pub token: u64,
+    /// What.
+    pub what: FromAgent,
+}
+
+/// One message of an agent, checked.
+#[derive(Debug)]
+pub enum FromAgent {
+    /// The session begins, if the answer says so.
+    Begin {
+        /// Who it says it is.
+        hello: Hello,
+        /// The way back.
+        link: Link,
+        /// Whether it may begin.
+        answer: oneshot::Sender<Result<(), WireError>>,
+    },
+    /// What the ledger holds.
+    Inventory(Vec<LedgerEntry>),
+    /// Readings that the history already has.
+    Batch(Box<Decoded>),
+    /// A command ended.
+    Outcome(Outcome),
+    /// A policy was taken or refused.
+    Policy {
+        /// Its version.
+        version: u64,
+        /// Its digest.
+        digest: String,
+        /// Why it was refused.
+        error: Option<String>,
+    },
+    /// A sensor's health changed.
+    Sensor {
+        /// Which.
+        id: String,
+        /// Its health.
+        healthy: bool,
+        /// In words.
+        message: String,
+    },
+    /// Readings were lost on the agent.
+    Lost {
+        /// How many.
+        readings: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The session ended.
+    End {
+        /// Why, in words.
+        reason: String,
+        /// Set when bad input ended it.
+        bad_input: bool,
+    },
+}
+
+/// An agent's first message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hello {
+    /// The agent's version.
+    pub version: String,
+    /// The server's boot id.
+    pub boot: String,
+    /// Rises with every session of one boot.
+    pub session: u64,
+    /// The highest epoch it has seen.
+    pub epoch: u64,
+    /// The policy it runs; 0 when none.
+    pub policy_version: u64,
+    /// Its digest.
+    pub policy_digest: String,
+}
+
+/// What an operator wants.
+#[derive(Debug)]
+pub enum Order {
+    /// Take an incident over.
+    Acknowledge {
+        /// Which.
+        incident: IncidentId,
+        /// Who.
+        by: String,
+        /// What they say.
+        comment: String,
+    },
+    /// Stop acting.
+    Halt {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// Act again.
+    Resume {
+        /// Who.
+        by: String,
+    },
+    /// Put a policy in force.
+    Push {
+        /// The policy, checked by itself.
+        candidate: Box<Candidate>,
+        /// Who.
+        by: String,
+    },
+}
+
+/// What became of an order: a JSON document, or why not.
+pub type Answer = Result<serde_json::Value, Refused>;
+
+/// Why an order was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// There is no such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// Not in this state.
+    #[error("{0}")]
+    Precondition(String),
+    /// Not now: the journal, the disk, the end.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// The way into the core.
+#[derive(Clone, Debug)]
+pub struct Handle(mpsc::Sender<Input>);
+
+impl Handle {
+    /// A way in and the core's end of it.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<Input>) {
+        let (sender, receiver) = mpsc::channel(INPUTS);
+        (Self(sender), receiver)
+    }
+
+    /// Tells; waits for room. False when the core has ended.
+    pub async fn tell(&self, input: Input) -> bool {
+        self.0.send(input).await.is_ok()
+    }
+
+    /// Tells if there is room.
+    pub fn try_tell(&self, input: Input) -> bool {
+        self.0.try_send(input).is_ok()
+    }
+
+    /// Asks about the state.
+    ///
+    /// # Errors
+    /// [`Refused::Unavailable`] when the core has ended.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl for<'a> FnOnce(View<'a>) -> T + Send + 'static,
+    ) -> Result<T, Refused> {
+        let (sender, receiver) = oneshot::channel();
+        let ask = Input::Ask(Box::new(move |view| {
+            // Whoever asked may have gone.
+            let _ = sender.send(question(view));
+        }));
+        let gone = || Refused::Unavailable("the controller is going down".to_owned());
+        if !self.tell(ask).await {
+            return Err(gone());
+        }
+        receiver.await.map_err(|_| gone())
+    }
+
+    /// Gives an order and waits for what became of it.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn order(&self, order: Order) -> Answer {
+        let (sender, receiver) = oneshot::channel();
+        let gone = || Refused::Unavailable("the controller is going down".to_owned());
+        if !self.tell(Input::Order(order, sender)).await {
+            return Err(gone());
+        }
+        receiver.await.map_err(|_| gone())?
+    }
+}

@@ -1,0 +1,214 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Talks to the Skynet controller of this machine.
+///
+/// Exit codes: 0 done; 1 failed, or `policy check` found mistakes; 2 wrong usage; 3 the controller cannot be reached.
+#[derive(Debug, Parser)]
+#[command(name = "skynetctl", version, arg_required_else_help = true, max_term_width = 110)]
+pub struct Args {
+    /// The controller's socket for operators.
+    #[arg(
+        long,
+        global = true,
+        env = "SKYNET_SOCKET",
+        value_name = "PATH",
+        default_value = "/var/lib/skynet-controller/operator.sock"
+    )]
+    pub socket: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List servers, incidents, policies or notices.
+    Get {
+        /// What to list.
+        kind: Kind,
+        /// Incidents: those that have ended, too.
+        #[arg(short = 'A', long)]
+        all: bool,
+        /// At most so many.
+        #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Tell all that is known of a server or an incident.
+    Describe {
+        /// What it is.
+        kind: Thing,
+        /// Its name or id.
+        name: String,
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Show the event log, oldest first.
+    Logs {
+        /// Go on with what comes.
+        #[arg(short, long)]
+        follow: bool,
+        /// Begin with the newest N.
+        #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 100,
+            value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+        lines: u32,
+        /// How to print each event; json is one object a line.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Check policy, or put it in force.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Take an incident over: whoever else would be told later is not.
+    Ack {
+        /// The incident's id.
+        incident: String,
+        /// A word to the others.
+        #[arg(short = 'm', long = "message", visible_alias = "comment", value_name = "TEXT", default_value = "")]
+        comment: String,
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Stop acting on the whole fleet; reading and telling go on.
+    Halt {
+        /// Why; the others will read it.
+        #[arg(short = 'm', long = "message", visible_alias = "reason", value_name = "TEXT")]
+        reason: String,
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Let acting go on after a halt.
+    Resume {
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// What there is: sensors, actions, functions; series, units, parameters, risks and defaults.
+    Explain {
+        /// `sensor`, `action`, `function`, or a name.
+        what: Option<String>,
+        /// The name of one sensor, series, action or function.
+        name: Option<String>,
+        /// All of it, in full.
+        #[arg(short = 'A', long)]
+        all: bool,
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: ExplainOutput,
+    },
+}
+
+/// What to do with policy.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Find every mistake in a folder of policy files. Asks no controller.
+    Check {
+        /// The folder.
+        dir: PathBuf,
+        /// How to print the mistakes.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Put a policy in force on the whole fleet. A folder is checked first.
+    Push {
+        /// A folder, or a bundle built from one.
+        source: PathBuf,
+        /// The version of what is built from a folder; the current one plus one if not given.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        version: Option<u64>,
+        /// Send it without signatures; the controller and the agents must allow that.
+        #[arg(long)]
+        insecure_unsigned: bool,
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+}
+
+/// What can be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Every enrolled server.
+    #[value(alias = "server", alias = "srv")]
+    Servers,
+    /// What fired and is not over.
+    #[value(alias = "incident", alias = "inc")]
+    Incidents,
+    /// Policy versions.
+    #[value(alias = "policy", alias = "pol")]
+    Policies,
+    /// What people were told.
+    #[value(alias = "notice")]
+    Notices,
+}
+
+impl Kind {
+    /// The word in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Servers => "servers",
+            Self::Incidents => "incidents",
+            Self::Policies => "policies",
+            Self::Notices => "notices",
+        }
+    }
+}
+
+/// What can be described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Thing {
+    /// An enrolled server.
+    #[value(alias = "servers", alias = "srv")]
+    Server,
+    /// A scenario that fired.
+    #[value(alias = "incidents", alias = "inc")]
+    Incident,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// As the controller gave it.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// How to print what there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExplainOutput {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+    /// The same as YAML.
+    Yaml,
+    /// The reference in the docs.
+    Markdown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+}

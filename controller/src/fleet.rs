@@ -1,0 +1,104 @@
+//! Links to servers: agents' sessions over mTLS.
+//!
+//! What must never enter: decisions, storage of events. A server's identity is its certificate's and nothing else's.
+
+pub mod catalogue;
+mod session;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use skynet_proto::identity::Role;
+use skynet_proto::tls::{Incoming, Peer};
+use skynet_proto::v1::agent_service_server::{AgentService, AgentServiceServer};
+use skynet_proto::{MAX_MESSAGE, v1};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::core::{Handle, Link, Outgoing, PING_EVERY};
+use crate::history::History;
+
+/// Streams one connection may have: the session, and one that takes over.
+const STREAMS: u32 = 4;
+/// Header bytes of one request.
+const HEADERS: u32 = 16 << 10;
+
+/// The agents' API.
+#[derive(Debug)]
+pub struct Fleet {
+    core: Handle,
+    history: Arc<History>,
+    fleet: String,
+    tokens: AtomicU64,
+    ping_every: Duration,
+}
+
+impl Fleet {
+    /// The API for the agents of `fleet`.
+    #[must_use]
+    pub fn new(core: Handle, history: Arc<History>, fleet: String) -> Self {
+        Self { core, history, fleet, tokens: AtomicU64::new(0), ping_every: PING_EVERY.std() }
+    }
+
+    /// Pings each session so often.
+    #[must_use]
+    pub fn pinging(self, every: Duration) -> Self {
+        Self { ping_every: every, ..self }
+    }
+
+    /// Serves until `stop`; connections that stand then are dropped after their streams ended.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub async fn serve(
+        self,
+        incoming: Incoming,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error> {
+        let service =
+            AgentServiceServer::new(self).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+        tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(Duration::from_secs(20)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            .max_concurrent_streams(STREAMS)
+            .concurrency_limit_per_connection(STREAMS as usize)
+            .http2_max_header_list_size(HEADERS)
+            .http2_max_pending_accept_reset_streams(Some(16))
+            .serve_with_incoming_shutdown(service, incoming, stop)
+            .await
+    }
+}
+
+#[tonic::async_trait]
+impl AgentService for Fleet {
+    type SessionStream = Pin<Box<dyn Stream<Item = Outgoing> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        // TLS let only agents of this fleet in; this holds even if another listener is put before this service.
+        let peer = request.extensions().get::<Peer>().cloned();
+        let peer = peer.ok_or_else(|| Status::unauthenticated("no certificate"))?;
+        let identity = peer.identity.expect(Role::Server, &self.fleet);
+        let identity = identity.map_err(|e| Status::permission_denied(e.to_string()))?;
+        let (link, outbox) = Link::new();
+        let session = session::Session {
+            server: identity.name.clone(),
+            token: self.tokens.fetch_add(1, Ordering::Relaxed) + 1,
+            core: self.core.clone(),
+            link,
+            writer: None,
+            ping_every: self.ping_every,
+            history: Arc::clone(&self.history),
+        };
+        tokio::spawn(session.run(request.into_inner()));
+        Ok(Response::new(Box::pin(ReceiverStream::new(outbox))))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! What sensors and actions there are: the node's own list.
+
+pub use skynet_node::catalogue;

@@ -1,0 +1,130 @@
+//! Which events still matter.
+//!
+//! Kept of older ones: the last word on each server, on the latch, on the epoch; every policy activation of the last
+//! 100; all events of incidents that are not at their end; notices that have not reached every target; and, for the
+//! rails (cooldowns look back a day), what opened, acted and ended in the last 25 hours.
+
+use std::collections::{HashMap, HashSet};
+
+use skynet_model::event::{Event, EventBody};
+use skynet_model::name::{IncidentId, NoticeId, ServerId};
+use skynet_model::time::Span;
+
+use crate::notify::target_names;
+
+/// How many of the newest events are kept whatever they are.
+pub(crate) const NEWEST: usize = 10_000;
+const RAILS_LOOK_BACK: Span = Span::hours(25);
+const ACTIVATIONS: usize = 100;
+
+/// Slots of which only the newest event counts.
+#[derive(PartialEq, Eq, Hash)]
+enum Slot {
+    Epoch,
+    Latch,
+    Labels(ServerId),
+    Session(ServerId),
+    Policy(ServerId),
+}
+
+fn slot_of(body: &EventBody) -> Option<Slot> {
+    match body {
+        EventBody::ControllerStarted { .. } => Some(Slot::Epoch),
+        EventBody::Halted { .. } | EventBody::Resumed { .. } => Some(Slot::Latch),
+        EventBody::ServerLabelled { server, .. } => Some(Slot::Labels(server.clone())),
+        EventBody::ServerConnected { server, .. } | EventBody::ServerDisconnected { server, .. } => {
+            Some(Slot::Session(server.clone()))
+        }
+        EventBody::ServerPolicy { server, .. } => Some(Slot::Policy(server.clone())),
+        EventBody::PolicyActivated { .. }
+        | EventBody::IncidentOpened { .. }
+        | EventBody::IncidentHeld { .. }
+        | EventBody::CommandIssued { .. }
+        | EventBody::CommandEnded { .. }
+        | EventBody::StepEnded { .. }
+        | EventBody::IncidentChanged { .. }
+        | EventBody::IncidentAcknowledged { .. }
+        | EventBody::NoticeRaised { .. }
+        | EventBody::NoticeDelivered { .. }
+        | EventBody::NoticeFailed { .. }
+        | EventBody::Remark { .. } => None,
+    }
+}
+
+/// Notices of `events` that have not reached (or finally missed) all their targets, with the targets left.
+pub(crate) fn open_notices<'a>(events: impl Iterator<Item = &'a Event>) -> HashMap<NoticeId, HashSet<String>> {
+    let mut open: HashMap<NoticeId, HashSet<String>> = HashMap::new();
+    for event in events {
+        if let EventBody::NoticeRaised { notice } = &event.body {
+            open.insert(notice.id.clone(), target_names(notice).into_iter().collect());
+        } else if let EventBody::NoticeDelivered { notice, target } | EventBody::NoticeFailed { notice, target, .. } =
+            &event.body
+            && let Some(left) = open.get_mut(notice)
+        {
+            left.remove(target);
+            if left.is_empty() {
+                open.remove(notice);
+            }
+        }
+    }
+    open
+}
+
+/// The events of `events` (in order) that have to stay.
+pub(crate) fn keep(events: Vec<Event>) -> Vec<Event> {
+    let Some(newest) = events.last().map(|e| e.time) else { return events };
+    let tail = events.len().saturating_sub(NEWEST);
+    let mut newest_of: HashMap<Slot, u64> = HashMap::new();
+    let mut live: HashSet<IncidentId> = HashSet::new();
+    let mut activations: Vec<u64> = Vec::new();
+    for event in &events {
+        if let Some(slot) = slot_of(&event.body) {
+            newest_of.insert(slot, event.seq);
+        }
+        if let EventBody::IncidentOpened { incident } = &event.body {
+            live.insert(incident.id.clone());
+        } else if let EventBody::IncidentChanged { incident, state, .. } = &event.body {
+            if state.is_end() {
+                live.remove(incident);
+            } else {
+                live.insert(incident.clone());
+            }
+        } else if let EventBody::PolicyActivated { .. } = &event.body {
+            activations.push(event.seq);
+        }
+    }
+    let activations: HashSet<u64> = activations.into_iter().rev().take(ACTIVATIONS).collect();
+    let newest_of: HashSet<u64> = newest_of.into_values().collect();
+    let open = open_notices(events.iter());
+    let matters = |index: usize, event: &Event| {
+        let incident = event.body.incident();
+        let of_open_notice = match &event.body {
+            EventBody::NoticeRaised { notice } => open.contains_key(&notice.id),
+            EventBody::NoticeDelivered { notice, .. } | EventBody::NoticeFailed { notice, .. } => {
+                open.contains_key(notice)
+            }
+            EventBody::ControllerStarted { .. }
+            | EventBody::PolicyActivated { .. }
+            | EventBody::ServerLabelled { .. }
+            | EventBody::ServerConnected { .. }
+            | EventBody::ServerDisconnected { .. }
+            | EventBody::ServerPolicy { .. }
+            | EventBody::IncidentOpened { .. }
+            | EventBody::IncidentHeld { .. }
+            | EventBody::CommandIssued { .. }
+            | EventBody::CommandEnded { .. }
+            | EventBody::StepEnded { .. }
+            | EventBody::IncidentChanged { .. }
+            | EventBody::IncidentAcknowledged { .. }
+            | EventBody::Halted { .. }
+            | EventBody::Resumed { .. }
+            | EventBody::Remark { .. } => false,
+        };
+        index >= tail
+            || newest_of.contains(&event.seq)
+            || activations.contains(&event.seq)
+            || of_open_notice
+            || incident.is_some_and(|id| live.contains(id) || newest.since(event.time) <= RAILS_LOOK_BACK)
+    };
+    events.into_iter().enumerate().filter(|(i, e)| matters(*i, e)).map(|(_, e)| e).collect()
+}

@@ -1,0 +1,257 @@
+//! The operators' API on a unix socket: what `skynetctl` speaks.
+//!
+//! What must never enter: terminal output (that is `ctl`). Whoever may open the socket is an operator; the socket is its
+//! owner's alone, and the peer's user id goes into the log.
+
+mod documents;
+mod explain;
+mod peer;
+mod socket;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use skynet_model::name::{IncidentId, ServerId};
+use skynet_proto::v1;
+use skynet_proto::v1::operator_service_server::{OperatorService, OperatorServiceServer};
+use tokio::sync::{broadcast, mpsc};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::transport::server::UdsConnectInfo;
+use tonic::{Request, Response, Status};
+
+use crate::core::{Handle, MAX_TEXT, Order, Refused, View};
+use crate::history::History;
+use crate::journal::Feed;
+use crate::policies::{PolicyError, Terms};
+
+pub use socket::{SocketError, bind};
+
+/// Answers of one list.
+const LIMIT: u32 = 1000;
+/// Log lines that wait for one reader.
+const LINES: usize = 256;
+/// How long a request other than the log may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Largest request: a policy bundle, and room.
+const MAX_REQUEST: usize = 4 << 20;
+/// Largest answer.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// The API.
+#[derive(Debug)]
+pub struct Operator {
+    core: Handle,
+    history: Arc<History>,
+    feed: Arc<Feed>,
+    terms: Terms,
+}
+
+impl Operator {
+    /// The API over the other rooms.
+    #[must_use]
+    pub fn new(core: Handle, history: Arc<History>, feed: Arc<Feed>, terms: Terms) -> Self {
+        Self { core, history, feed, terms }
+    }
+
+    /// Serves until `stop`.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub async fn serve(
+        self,
+        listener: tokio::net::UnixListener,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error> {
+        let service = OperatorServiceServer::new(self)
+            .max_decoding_message_size(MAX_REQUEST)
+            .max_encoding_message_size(MAX_ANSWER);
+        tonic::transport::Server::builder()
+            .max_concurrent_streams(64)
+            .concurrency_limit_per_connection(64)
+            .serve_with_incoming_shutdown(service, UnixListenerStream::new(listener), stop)
+            .await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl for<'a> FnOnce(View<'a>) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let answer = tokio::time::timeout(PATIENCE, self.core.ask(question)).await;
+        answer.map_err(|_| busy())?.map_err(|e| status(&e))
+    }
+
+    async fn order(&self, order: Order) -> Result<Response<v1::Document>, Status> {
+        let answer = tokio::time::timeout(PATIENCE, self.core.order(order)).await;
+        let document = answer.map_err(|_| busy())?.map_err(|e| status(&e))?;
+        Ok(Response::new(v1::Document { json: document.to_string() }))
+    }
+}
+
+fn busy() -> Status {
+    Status::unavailable("the controller is too busy to answer; see its log, and try again")
+}
+
+fn status(refused: &Refused) -> Status {
+    match refused {
+        Refused::NotFound(text) => Status::not_found(text),
+        Refused::Precondition(text) => Status::failed_precondition(text),
+        Refused::Unavailable(text) => Status::unavailable(text),
+    }
+}
+
+/// Who asks. The socket's mode lets only its owner and root in; this holds even if somebody changed the mode.
+fn operator<T>(request: &Request<T>) -> Result<String, Status> {
+    let credentials = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+    let uid = credentials.map(|c| c.uid()).ok_or_else(|| Status::unauthenticated("who asks is not known"))?;
+    let own = rustix::process::geteuid().as_raw();
+    peer::admit(uid, own).map_err(Status::permission_denied)
+}
+
+fn text(what: &str, text: String) -> Result<String, Status> {
+    if text.len() > MAX_TEXT {
+        return Err(Status::invalid_argument(format!(
+            "the {what} has {} bytes; at most {MAX_TEXT} are kept",
+            text.len()
+        )));
+    }
+    Ok(text)
+}
+
+type Lines = Pin<Box<dyn Stream<Item = Result<v1::Document, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl OperatorService for Operator {
+    type LogsStream = Lines;
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::Documents>, Status> {
+        operator(&request)?;
+        let v1::ListRequest { kind, all, limit } = request.into_inner();
+        let limit = if limit == 0 { LIMIT } else { limit.min(10 * LIMIT) } as usize;
+        let history = Arc::clone(&self.history);
+        let found: Vec<Value> = match kind.as_str() {
+            "servers" => self.ask(move |view| documents::servers(view, &history, limit)).await?,
+            "incidents" => self.ask(move |view| documents::incidents(view, all, limit)).await?,
+            "policies" => self.ask(move |view| documents::policies(view, limit)).await?,
+            "notices" => self.ask(move |view| documents::notices(view, limit)).await?,
+            other => {
+                let text = format!("`{}` is not servers, incidents, policies or notices", other.escape_debug());
+                return Err(Status::invalid_argument(text));
+            }
+        };
+        Ok(Response::new(v1::Documents { json: found.iter().map(ToString::to_string).collect() }))
+    }
+
+    async fn describe(&self, request: Request<v1::DescribeRequest>) -> Result<Response<v1::Document>, Status> {
+        operator(&request)?;
+        let v1::DescribeRequest { kind, name } = request.into_inner();
+        let bad = |e: skynet_model::name::NameError| Status::invalid_argument(e.to_string());
+        let missing = format!("no {} {}; skynetctl get lists what there is", kind.escape_debug(), name.escape_debug());
+        let history = Arc::clone(&self.history);
+        let catalogue = self.terms.catalogue;
+        let found: Option<Value> = match kind.as_str() {
+            "server" => {
+                let id = ServerId::new(&name).map_err(bad)?;
+                self.ask(move |view| documents::server_in_full(view, &history, catalogue, &id)).await?
+            }
+            "incident" => {
+                let id = IncidentId::new(&name).map_err(bad)?;
+                self.ask(move |view| documents::incident_in_full(view, &id)).await?
+            }
+            "policy" => {
+                let version = name.parse::<u64>();
+                let version =
+                    version.map_err(|_| Status::invalid_argument("a policy is named by its version's number"))?;
+                self.ask(move |view| documents::policy(view, version)).await?
+            }
+            other => {
+                let text = format!("`{}` is not server, incident or policy", other.escape_debug());
+                return Err(Status::invalid_argument(text));
+            }
+        };
+        let found = found.ok_or_else(|| Status::not_found(missing))?;
+        Ok(Response::new(v1::Document { json: found.to_string() }))
+    }
+
+    async fn logs(&self, request: Request<v1::LogsRequest>) -> Result<Response<Lines>, Status> {
+        operator(&request)?;
+        let v1::LogsRequest { follow, after, tail } = request.into_inner();
+        let mut after = if after == 0 { self.feed.before_newest(tail as usize) } else { after };
+        let feed = Arc::clone(&self.feed);
+        let (lines, stream) = mpsc::channel(LINES);
+        tokio::spawn(async move {
+            loop {
+                let (kept, mut coming) = feed.follow(after);
+                for event in kept {
+                    after = event.seq;
+                    if lines.send(line(&event)).await.is_err() {
+                        return;
+                    }
+                }
+                if !follow {
+                    return;
+                }
+                loop {
+                    let next = tokio::select! {
+                        next = coming.recv() => next,
+                        () = lines.closed() => return,
+                    };
+                    match next {
+                        Ok(event) => {
+                            after = event.seq;
+                            if lines.send(line(&event)).await.is_err() {
+                                return;
+                            }
+                        }
+                        // A slow reader looks into the ring again; what fell out of that is in the journal only.
+                        Err(broadcast::error::RecvError::Lagged(_)) => break,
+                        Err(broadcast::error::RecvError::Closed) => return,
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn push_policy(&self, request: Request<v1::PushPolicyRequest>) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        let v1::PushPolicyRequest { bundle, signatures: _, insecure_unsigned } = request.into_inner();
+        let (terms, now) = (self.terms.clone(), crate::clock::now());
+        let checked = tokio::task::spawn_blocking(move || terms.check(bundle, insecure_unsigned, now)).await;
+        let candidate = checked.map_err(|_| Status::internal("checking the policy was broken off"))?;
+        let candidate = candidate.map_err(|error| match &error {
+            PolicyError::Invalid(text) => Status::invalid_argument(text),
+            PolicyError::Refused(text) => Status::failed_precondition(text),
+            PolicyError::Storage(text) => Status::unavailable(text),
+        })?;
+        self.order(Order::Push { candidate: Box::new(candidate), by }).await
+    }
+
+    async fn acknowledge(&self, request: Request<v1::AcknowledgeRequest>) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        let v1::AcknowledgeRequest { incident, comment } = request.into_inner();
+        let incident = IncidentId::new(&incident).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        self.order(Order::Acknowledge { incident, by, comment: text("comment", comment)? }).await
+    }
+
+    async fn halt(&self, request: Request<v1::HaltRequest>) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        let reason = text("reason", request.into_inner().reason)?;
+        self.order(Order::Halt { by, reason }).await
+    }
+
+    async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        self.order(Order::Resume { by }).await
+    }
+}
+
+fn line(event: &skynet_model::event::Event) -> Result<v1::Document, Status> {
+    let json = serde_json::to_string(event);
+    json.map(|json| v1::Document { json }).map_err(|e| Status::internal(format!("event {}: {e}", event.seq)))
+}
+
+#[cfg(test)]
+mod tests;

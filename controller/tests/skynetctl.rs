@@ -1,0 +1,398 @@
+//! The real `skynetctl` against a controller that follows a script: what it asks, what it prints, how it exits.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use skynet_model::policy::Bundle;
+use skynet_proto::v1;
+use skynet_proto::v1::operator_service_server::{OperatorService, OperatorServiceServer};
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Request, Response, Status};
+
+const SERVER: &str = r#"{"name":"web1","zzz":1,"connected":true,"labels":{"role":"web"},"series":7,"sensors":[]}"#;
+const INCIDENT: &str = r#"{"id":"i-1","scenario":"away","policy":3,"digest":"aa","server":"web1","labels":{},
+  "severity":"critical","mode":"enforce","state":"escalated","summary":"web1 is away \u001b[31m","since":1,"opened":2,
+  "closed":null,"reason":null,"readings":[],"last_readings":[],"steps":[],"hold":null,"held":[],"acknowledged":null,
+  "route":null,"explanation":"it waits for a person"}"#;
+const EVENTS: [&str; 2] = [
+    r#"{"seq":1,"time":1793502855926,"event":"halted","by":"root","reason":"a\u001b]0;x\u0007b"}"#,
+    r#"{"seq":2,"time":1793502855927,"event":"resumed","by":"root"}"#,
+];
+
+/// A controller that answers by the script above and notes what it was asked.
+#[derive(Clone, Default)]
+struct Script {
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn document(json: &str) -> Answer<v1::Document> {
+    Ok(Response::new(v1::Document { json: json.to_owned() }))
+}
+
+impl Script {
+    fn note(&self, what: String) {
+        self.asked.lock().unwrap().push(what);
+    }
+}
+
+#[tonic::async_trait]
+impl OperatorService for Script {
+    async fn list(&self, request: Request<v1::ListRequest>) -> Answer<v1::Documents> {
+        let request = request.into_inner();
+        self.note(format!("list {} {}", request.kind, request.all));
+        let json: Vec<&str> = match request.kind.as_str() {
+            "servers" => vec![SERVER],
+            "incidents" if request.all => vec![INCIDENT],
+            "policies" => vec![r#"{"version":6,"digest":"ab","current":false}"#, r#"{"version":41,"current":true}"#],
+            _ => Vec::new(),
+        };
+        Ok(Response::new(v1::Documents { json: json.into_iter().map(str::to_owned).collect() }))
+    }
+
+    async fn describe(&self, request: Request<v1::DescribeRequest>) -> Answer<v1::Document> {
+        let request = request.into_inner();
+        match request.name.as_str() {
+            "i-1" => document(INCIDENT),
+            "web1" => document(SERVER),
+            "odd" => document("{\"id\":"),
+            name => Err(Status::not_found(format!("there is no {} called {name}\u{1b}[2J", request.kind))),
+        }
+    }
+
+    type LogsStream = std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::Document, Status>> + Send>>;
+
+    async fn logs(&self, request: Request<v1::LogsRequest>) -> Answer<Self::LogsStream> {
+        let request = request.into_inner();
+        self.note(format!("logs {} {}", request.follow, request.tail));
+        let items: Vec<Result<v1::Document, Status>> =
+            EVENTS.iter().map(|json| Ok(v1::Document { json: (*json).to_owned() })).collect();
+        let (kept, coming) = (tokio_stream::iter(items), tokio_stream::pending());
+        Ok(Response::new(if request.follow { Box::pin(kept.chain(coming)) } else { Box::pin(kept) }))
+    }
+
+    async fn push_policy(&self, request: Request<v1::PushPolicyRequest>) -> Answer<v1::Document> {
+        let request = request.into_inner();
+        let bundle = Bundle::decode(&request.bundle).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let names: Vec<String> = bundle.files.into_iter().map(|f| f.name).collect();
+        let unsigned = request.insecure_unsigned;
+        self.note(format!("push v{} of {} {names:?} unsigned {unsigned}", bundle.version, bundle.fleet));
+        document(r#"{"version":42}"#)
+    }
+
+    async fn acknowledge(&self, request: Request<v1::AcknowledgeRequest>) -> Answer<v1::Document> {
+        let request = request.into_inner();
+        self.note(format!("ack {} {:?}", request.incident, request.comment));
+        document(INCIDENT)
+    }
+
+    async fn halt(&self, request: Request<v1::HaltRequest>) -> Answer<v1::Document> {
+        self.note(format!("halt {:?}", request.into_inner().reason));
+        document(r#"{"halted":true}"#)
+    }
+
+    async fn resume(&self, _: Request<v1::ResumeRequest>) -> Answer<v1::Document> {
+        self.note("resume".to_owned());
+        document(r#"{"halted":false}"#)
+    }
+}
+
+/// The controller on a socket of its own, until it is dropped.
+struct Fake {
+    dir: tempfile::TempDir,
+    script: Script,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Fake {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let script = Script::default();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let (path, service) = (dir.path().join("operator.sock"), OperatorServiceServer::new(script.clone()));
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let listener = UnixListenerStream::new(UnixListener::bind(path).unwrap());
+                ready.send(()).unwrap();
+                let server = tonic::transport::Server::builder();
+                // Stopping is sudden, as a crash is: open connections end with the runtime.
+                tokio::select! {
+                    _ = stopped => {}
+                    ended = server.serve_with_incoming(service, listener) => ended.unwrap(),
+                }
+            });
+        });
+        is_ready.recv().unwrap();
+        Self { dir, script, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("operator.sock")
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        run(&self.socket(), args)
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.script.asked.lock().unwrap())
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn command(socket: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skynetctl"));
+    command.args(args).env("SKYNET_SOCKET", socket).stdin(Stdio::null());
+    command
+}
+
+fn run(socket: &Path, args: &[&str]) -> Ran {
+    let Output { status, stdout, stderr } = command(socket, args).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ran { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
+}
+
+fn policy(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+const GOOD: &str = "fleet: shop\n---\nscenario: away\nwhen: server.connected == 0\nfor: 1m\n";
+
+#[test]
+fn lists_are_tables_for_people_and_what_the_controller_gave_for_programs() {
+    let fake = Fake::start();
+    let ran = fake.run(&["get", "servers"]);
+    assert_eq!(ran.code, 0);
+    assert!(ran.out.starts_with("NAME  STATE "), "{}", ran.out);
+    assert!(ran.out.contains("\nweb1  connected "), "{}", ran.out);
+    assert!(!ran.out.contains('\u{1b}'), "no colours outside of a terminal");
+    assert_eq!(fake.run(&["get", "servers", "-o", "json"]).out, format!("[\n{SERVER}\n]\n"));
+    assert!(fake.run(&["get", "servers", "-o", "yaml"]).out.starts_with("- name: web1\n  zzz: 1\n  connected: true\n"));
+    assert_eq!(fake.asked(), ["list servers false"; 3]);
+}
+
+#[test]
+fn an_empty_list_is_no_failure_and_leaves_standard_output_to_programs() {
+    let fake = Fake::start();
+    let ran = fake.run(&["get", "incidents"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""));
+    assert_eq!(ran.err, "no incidents; --all shows those that have ended\n");
+    assert_eq!(fake.run(&["get", "incidents", "-o", "json"]).out, "[]\n");
+    let ran = fake.run(&["get", "inc", "--all"]);
+    assert!(ran.out.contains("web1 is away \\u{1b}[31m"), "{}", ran.out);
+}
+
+#[test]
+fn an_incident_is_described_with_what_comes_next() {
+    let fake = Fake::start();
+    let ran = fake.run(&["describe", "incident", "i-1"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.contains("WHAT COMES NEXT\n  it waits for a person\n"), "{}", ran.out);
+    assert!(ran.out.contains("WHO WAS TOLD\n  nobody\n"), "{}", ran.out);
+    let json = fake.run(&["describe", "incident", "i-1", "-o", "json"]).out;
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!(value(&json), value(INCIDENT));
+}
+
+#[test]
+fn a_refusal_is_a_failure_in_the_controllers_words_made_harmless() {
+    let fake = Fake::start();
+    let ran = fake.run(&["describe", "server", "db9"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert_eq!(ran.err, "skynetctl: there is no server called db9\\u{1b}[2J\n");
+    let ran = fake.run(&["describe", "incident", "odd"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("not as this skynetctl knows it"), "{}", ran.err);
+}
+
+#[test]
+fn the_log_is_one_event_a_line_and_a_lost_connection_is_told() {
+    let fake = Fake::start();
+    let ran = fake.run(&["logs", "-n", "5"]);
+    assert_eq!(ran.code, 0);
+    assert_eq!(
+        ran.out,
+        "2026-11-01T03:14:15.926Z  halted                 fleet           acting was stopped by root: \
+         a\\u{1b}]0;x\\u{7}b\n\
+         2026-11-01T03:14:15.927Z  resumed                fleet           acting goes on, says root\n"
+    );
+    let mut follow = command(&fake.socket(), &["logs", "-f", "-o", "json"]);
+    let mut child = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for event in EVENTS {
+        assert_eq!(lines.next().unwrap().unwrap(), event);
+    }
+    assert_eq!(fake.asked(), ["logs false 5", "logs true 100"]);
+    drop(fake);
+    let output = child.wait_with_output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    assert!(err.contains("the connection to the controller at ") && lines.next().is_none(), "{err}");
+}
+
+#[test]
+fn operators_words_reach_the_controller_as_they_are() {
+    let fake = Fake::start();
+    assert_eq!(fake.run(&["ack", "i-1", "-m", "on it"]).out, "i-1 is taken over\n");
+    assert!(fake.run(&["halt", "-m", "migration"]).out.starts_with("acting is stopped: migration\n"));
+    assert_eq!(fake.run(&["resume", "-o", "json"]).out, "{\"halted\":false}\n");
+    assert_eq!(fake.asked(), ["ack i-1 \"on it\"", "halt \"migration\"", "resume"]);
+    assert_eq!(fake.run(&["halt", "-m", " "]).code, 2);
+    assert!(fake.asked().is_empty(), "a halt without a reason is not sent");
+}
+
+#[test]
+fn a_pushed_folder_gets_the_next_version_and_leaves_its_tests_at_home() {
+    let fake = Fake::start();
+    let dir = policy(&[("b.yaml", GOOD), ("a.yaml", "profile: all\n"), ("b.test.yaml", "test: x\n")]);
+    let path = dir.path().to_str().unwrap();
+    let ran = fake.run(&["policy", "push", path, "--insecure-unsigned"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.starts_with("policy v42 of fleet shop is in force until "), "{}", ran.out);
+    let pushed = r#"push v42 of shop ["a.yaml", "b.yaml"] unsigned true"#;
+    assert_eq!(fake.asked(), ["list policies true", pushed]);
+    fake.run(&["policy", "push", path, "--insecure-unsigned", "--version", "7"]);
+    assert_eq!(fake.asked(), [pushed.replace("v42", "v7")]);
+    assert_eq!(fake.run(&["policy", "push", path]).code, 2, "unsigned must be said");
+    assert!(fake.asked().is_empty());
+}
+
+#[test]
+fn a_policy_that_is_too_large_is_not_sent() {
+    let fake = Fake::start();
+    // Small enough to load; as a bundle, where a newline takes two bytes, it is not.
+    let filler = "\n".repeat(250 << 10);
+    let names: Vec<String> = (0..6).map(|i| format!("{i}.yaml")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), filler.as_str())).collect();
+    let dir = policy(&files);
+    let ran = fake.run(&["policy", "push", dir.path().to_str().unwrap(), "--insecure-unsigned", "--version", "1"]);
+    assert_eq!((ran.code, fake.asked().len()), (1, 0), "{}{}", ran.out, ran.err);
+    assert!(ran.err.contains("at most 2097152 can be sent"), "{}", ran.err);
+}
+
+#[test]
+fn a_bundle_is_pushed_as_it_is() {
+    let fake = Fake::start();
+    let files = vec![skynet_model::policy::File { name: "a.yaml".to_owned(), text: GOOD.to_owned() }];
+    let expires = skynet_model::time::Timestamp(4_000_000_000_000);
+    let bundle = Bundle { format: 1, fleet: "shop".to_owned(), version: 9, expires, files };
+    let path = fake.dir.path().join("p.bundle");
+    fs::write(&path, bundle.encode()).unwrap();
+    let path = path.to_str().unwrap();
+    let ran = fake.run(&["policy", "push", path, "--insecure-unsigned"]);
+    assert_eq!((ran.code, fake.asked()), (0, vec![r#"push v9 of shop ["a.yaml"] unsigned true"#.to_owned()]));
+    assert_eq!(fake.run(&["policy", "push", path, "--insecure-unsigned", "--version", "10"]).code, 2);
+    fs::write(path, "not a bundle").unwrap();
+    let ran = fake.run(&["policy", "push", path, "--insecure-unsigned"]);
+    assert_eq!(ran.code, 1);
+    assert!(fake.asked().is_empty() && ran.err.contains("not a policy bundle"), "{}", ran.err);
+}
+
+#[test]
+fn policy_with_mistakes_is_told_in_full_and_never_sent() {
+    let fake = Fake::start();
+    let dir = policy(&[("a.yaml", "scenario: away\nwehn: server.connected == 0\n"), ("b.yml", "")]);
+    let path = dir.path().to_str().unwrap();
+    let ran = fake.run(&["policy", "check", path]);
+    assert_eq!((ran.code, ran.err.as_str()), (1, ""));
+    assert!(ran.out.contains("a.yaml:2:1: "), "{}", ran.out);
+    assert!(ran.out.contains("\n  2 | wehn: server.connected == 0\n    | ^^^^\n"), "{}", ran.out);
+    assert!(ran.out.ends_with("3 mistakes in 2 files\n"), "{}", ran.out);
+    let ran = fake.run(&["policy", "check", path, "-o", "json"]);
+    let list: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, list.as_array().unwrap().len()), (1, 3));
+    assert_eq!((&list[0]["file"], &list[0]["line"]), (&"a.yaml".into(), &1.into()));
+    assert_eq!(fake.run(&["policy", "push", path, "--insecure-unsigned"]).code, 1);
+    assert!(fake.asked().is_empty());
+}
+
+#[test]
+fn checking_and_explaining_need_no_controller() {
+    let (dir, nowhere) = (policy(&[("a.yaml", GOOD)]), Path::new("/nonexistent/operator.sock"));
+    let ran = run(nowhere, &["policy", "check", dir.path().to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{}", ran.out);
+    assert_eq!(ran.out, "no mistakes in 1 file: fleet shop, 0 profiles, 1 scenario, 0 scripts, 0 routes\n");
+    assert_eq!(run(nowhere, &["policy", "check", dir.path().to_str().unwrap(), "-o", "json"]).out, "[]\n");
+    assert_eq!(run(nowhere, &["policy", "check", "/nonexistent"]).code, 1);
+    assert!(run(nowhere, &["explain", "function", "absent"]).out.contains("absent(x)"));
+    let ran = run(nowhere, &["explain", "abent"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("did you mean `absent`?"), "{}", ran.err);
+}
+
+#[test]
+fn usage_and_an_unreachable_controller_have_their_own_exit_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("operator.sock");
+    for args in [&[] as &[&str], &["get", "cats"], &["halt"], &["logs", "-n", "many"], &["explain", "x", "y"]] {
+        assert_eq!(run(&socket, args).code, 2, "{args:?}");
+    }
+    let ran = run(&socket, &["get", "servers"]);
+    assert_eq!((ran.code, ran.out.as_str()), (3, ""));
+    let path = socket.to_str().unwrap();
+    assert!(ran.err.contains(path) && ran.err.contains("systemctl start skynet-controller"), "{}", ran.err);
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let ran = run(Path::new("/unused"), &["--socket", path, "resume"]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.err.contains("nobody listens"), "{}", ran.err);
+    assert_eq!(run(&socket, &["--help"]).code, 0);
+}
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_failure() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = command(Path::new("/unused"), &["explain", "--all"]);
+    let output = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &[] as &[u8]));
+}
+
+#[test]
+fn the_reference_in_the_docs_is_what_skynetctl_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference.md");
+    let said = run(Path::new("/unused"), &["explain", "--all", "-o", "markdown"]).out;
+    let written = fs::read_to_string(path).unwrap_or_default();
+    assert!(said == written, "write it anew: skynetctl explain --all -o markdown > docs/reference.md");
+}
+
+#[test]
+fn the_examples_in_the_docs_are_policy() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policy.md")).unwrap();
+    let blocks: Vec<&str> = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty());
+    let names: Vec<String> = (0..blocks.len()).map(|i| format!("{i}.yaml")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(blocks).collect();
+    let dir = policy(&files);
+    let ran = run(Path::new("/unused"), &["policy", "check", dir.path().to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{}", ran.out);
+}
