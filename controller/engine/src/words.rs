@@ -48,6 +48,11 @@ pub enum Input {
         /// The id on the wire.
         id: u32,
     },
+    /// A seat's [`crate::Hot::leave`] said so: what was found waits to be taken.
+    Found {
+        /// Whose.
+        server: ServerId,
+    },
     /// The ledger's inventory: until it came, the server gets no command.
     Inventory {
         /// Whose.
