@@ -21,10 +21,10 @@ use skynet_model::policy::{Policy, Scenario};
 use skynet_model::time::{Span, Timestamp};
 
 use evaluator::{Evaluator, Firing, MAX_INSTANCES, MAX_SERIES, Signal, Site};
+pub use evaluator::{Hot, Seat};
 use incidents::Book;
 use incidents::rails::{Settings, Startup};
 use timers::{Timer, Timers};
-pub use evaluator::{Hot, Seat};
 pub use words::{Input, Output, Sweep, SweepEnd};
 
 /// How long servers may take to come back after a restart before it is said, and before they count as away.
@@ -112,14 +112,14 @@ impl Engine {
 
     /// Deadlines that have passed, then one sweep through the server's seat, then what it found: for a caller that has
     /// one thread.
-    pub fn sweep(&mut self, now: Timestamp, sweep: Sweep<'_>, out: &mut Vec<Output>) {
+    pub fn sweep(&mut self, now: Timestamp, server: &ServerId, sweep: &Sweep<'_>, out: &mut Vec<Output>) {
         self.expire(now, out);
-        if let Some(seat) = self.evaluator.seat(sweep.server)
+        if let Some(seat) = self.evaluator.seat(server)
             && let Some(mut hot) = seat.enter(now)
         {
-            hot.sweep(&sweep);
+            hot.sweep(sweep);
         }
-        self.take(now, Input::Found { server: sweep.server.clone() }, out);
+        self.take(now, Input::Found { server: server.clone() }, out);
         self.pump(now, out);
     }
 

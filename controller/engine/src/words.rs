@@ -106,8 +106,6 @@ pub enum Input {
 /// One sweep (or part of one) of one sensor.
 #[derive(Clone, Copy, Debug)]
 pub struct Sweep<'a> {
-    /// Whose.
-    pub server: &'a ServerId,
     /// The sensor's id on the server: `cpu`, `exec:queue`.
     pub sensor: &'a str,
     /// The sensor's interval.
