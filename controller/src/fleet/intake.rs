@@ -1,5 +1,7 @@
 //! What becomes of a batch: checked, kept in the history, evaluated; and what may be acknowledged of it.
 
+use std::cell::RefCell;
+
 use skynet_model::time::Timestamp;
 use skynet_proto::stream::{Decoded, Decoder};
 use skynet_proto::{WireError, v1};
@@ -7,12 +9,15 @@ use skynet_proto::{WireError, v1};
 use crate::core::Desk;
 use crate::history::{Slot, Writer};
 
+thread_local! {
+    /// A batch while it is taken in: one for all sessions of a thread, so that it stays in the cache.
+    static DECODED: RefCell<Decoded> = RefCell::default();
+}
+
 /// One stream's way in.
 pub(super) struct Intake {
     desk: Desk,
     decoder: Decoder,
-    /// Used again for every batch.
-    decoded: Decoded,
     writer: Writer,
     /// By the decoder's slots: where the stream's series are in the history.
     slots: Vec<Option<Slot>>,
@@ -42,17 +47,7 @@ pub(super) struct Taken {
 
 impl Intake {
     pub(super) fn new(desk: Desk, writer: Writer, boot: String) -> Self {
-        Self {
-            desk,
-            decoder: Decoder::new(),
-            decoded: Decoded::default(),
-            writer,
-            slots: Vec::new(),
-            capped: false,
-            boot,
-            live: None,
-            late: None,
-        }
+        Self { desk, decoder: Decoder::new(), writer, slots: Vec::new(), capped: false, boot, live: None, late: None }
     }
 
     /// Takes a `ReadingBatch` as it came from the wire.
@@ -60,22 +55,25 @@ impl Intake {
     /// # Errors
     /// [`WireError`]: the stream must end.
     pub(super) fn take(&mut self, now: Timestamp, batch: &[u8]) -> Result<Taken, WireError> {
-        self.decoder.decode(batch, &mut self.decoded)?;
-        // Evaluated first: decisions wait for nothing.
-        let found = self.desk.take(now, &self.decoded);
-        let complaint = self.store();
-        if !self.decoded.late {
-            self.live = Some(self.decoded.seq);
-        } else {
-            self.late = Some((self.decoded.seq, self.decoded.boot_id.take()));
-        }
-        Ok(Taken { found, complaint })
+        let mut decoded = DECODED.take();
+        let taken = self.decoder.decode(batch, &mut decoded).map(|()| {
+            // Evaluated first: decisions wait for nothing.
+            let found = self.desk.take(now, &decoded);
+            let complaint = self.store(&decoded);
+            match decoded.late {
+                false => self.live = Some(decoded.seq),
+                true => self.late = Some((decoded.seq, decoded.boot_id.take())),
+            }
+            Taken { found, complaint }
+        });
+        DECODED.set(decoded);
+        taken
     }
 
-    /// Writes the decoded batch; gives the complaint when a series found no room for the first time.
-    fn store(&mut self) -> Option<String> {
+    /// Writes a batch; gives the complaint when a series found no room for the first time.
+    fn store(&mut self, batch: &Decoded) -> Option<String> {
         let mut complaint = None;
-        for (slot, key) in &self.decoded.announced {
+        for (slot, key) in &batch.announced {
             let index = *slot as usize;
             if self.slots.len() <= index {
                 self.slots.resize(index + 1, None);
@@ -90,13 +88,13 @@ impl Intake {
                 }
             };
         }
-        for (sweep, readings) in self.decoded.sweeps() {
+        for (sweep, readings) in batch.sweeps() {
             let place = |(slot, value): &(u32, f64)| {
                 self.slots.get(*slot as usize).copied().flatten().map(|place| (place, *value))
             };
             self.writer.write(sweep.started, readings.iter().filter_map(place));
         }
-        for slot in &self.decoded.retired {
+        for slot in &batch.retired {
             if let Some(place) = self.slots.get_mut(*slot as usize).and_then(Option::take) {
                 self.writer.retire(place);
             }

@@ -4,23 +4,27 @@ use skynet_model::condition::Truth;
 use skynet_model::name::IncidentId;
 use skynet_model::series::Labels;
 use skynet_model::time::{Span, Timestamp};
+use smallvec::{SmallVec, smallvec};
 
 use super::held::Held;
 
 /// Fresh sweeps a proof takes.
 pub(crate) const PROOF_SWEEPS: u8 = 2;
 
-/// One scenario instance.
+/// One scenario instance. What most readings touch comes first, in one line of the cache.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Instance {
     pub(crate) rule: u32,
-    pub(crate) labels: Labels,
-    /// Slot values; NaN is unknown or gone.
-    pub(crate) values: Box<[f64]>,
-    /// The series that fills each slot.
-    pub(crate) bound: Box<[Option<u32>]>,
-    /// `when`, and how long it has held.
+    /// `when`.
     pub(crate) when: Truth,
+    /// Whether it waits in the list of those to be evaluated.
+    pub(crate) dirty: bool,
+    /// Whether its truth may change without a reading: it is in the server's list of those.
+    pub(crate) loose: bool,
+    /// Slot values; NaN is unknown or gone.
+    pub(crate) values: SmallVec<[f64; 4]>,
+    /// How long `when` has held.
     pub(crate) held: Held,
     /// Clear, while an incident is live, and how long it has held.
     pub(crate) clear: Truth,
@@ -31,25 +35,27 @@ pub(crate) struct Instance {
     pub(crate) watch: Option<Box<Watch>>,
     /// When its timer is set.
     pub(crate) due: Option<Timestamp>,
-    /// Whether it waits in the list of those to be evaluated.
-    pub(crate) dirty: bool,
+    pub(crate) labels: Labels,
+    /// The series that fills each slot.
+    pub(crate) bound: Box<[Option<u32>]>,
 }
 
 impl Instance {
     pub(crate) fn new(rule: u32, labels: Labels, slots: usize) -> Self {
         Self {
             rule,
-            labels,
-            values: vec![f64::NAN; slots].into_boxed_slice(),
-            bound: vec![None; slots].into_boxed_slice(),
             when: Truth::Unknown,
+            dirty: false,
+            loose: false,
+            values: smallvec![f64::NAN; slots],
             held: Held::default(),
             clear: Truth::Unknown,
             settle: Held::default(),
             incident: None,
             watch: None,
             due: None,
-            dirty: false,
+            labels,
+            bound: vec![None; slots].into_boxed_slice(),
         }
     }
 

@@ -92,7 +92,10 @@ impl Server {
         let list: Vec<u32> = of_rule.filter(fits).collect();
         for i in list {
             self.bind(i, index, at);
-            if self.instances.get(i).is_some_and(|instance| !is_loose(instance, rule)) {
+            if let Some(instance) = self.instances.get_mut(i)
+                && !is_loose(instance, rule)
+            {
+                instance.loose = false;
                 self.loose.remove(&i);
             }
         }
@@ -103,8 +106,10 @@ impl Server {
         let (Some(instance), Some(series)) = (self.instances.get_mut(i), self.dictionary.series.get_mut(at)) else {
             return;
         };
+        let Some(point) = self.dictionary.points.get_mut(at as usize) else { return };
+        point.used = true;
         instance.bound[slot] = Some(at);
-        instance.values[slot] = series.value;
+        instance.values[slot] = point.value;
         series.users.push((i, slot as u16));
         if !instance.dirty {
             instance.dirty = true;
@@ -146,7 +151,10 @@ impl Server {
                 self.bind(i, index, at);
             }
         }
-        if self.instances.get(i).is_some_and(|instance| is_loose(instance, rule)) {
+        if let Some(instance) = self.instances.get_mut(i)
+            && is_loose(instance, rule)
+        {
+            instance.loose = true;
             self.loose.insert(i);
         }
         Some(i)

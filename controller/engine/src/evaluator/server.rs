@@ -163,16 +163,16 @@ impl Server {
 
     /// Takes it for away when it has not been seen at all.
     pub(crate) fn give_up_waiting(&mut self, pass: &mut Pass<'_>) {
-        if !self.connected && self.dictionary.series.get(CONNECTED).is_some_and(|s| s.sight == Sight::Silent) {
+        if !self.connected && self.dictionary.point(CONNECTED).is_some_and(|p| p.sight == Sight::Silent) {
             self.say_connected(pass.now, 0.0);
             self.evaluate(pass, None);
         }
     }
 
     fn say_connected(&mut self, now: Timestamp, value: f64) {
-        if let Some(series) = self.dictionary.series.get_mut(CONNECTED) {
-            series.time = now;
-            series.sight = Sight::Known;
+        self.dictionary.connected = now;
+        if let Some(point) = self.dictionary.point_mut(CONNECTED) {
+            point.sight = Sight::Known;
         }
         self.fill(CONNECTED, value);
     }
@@ -186,7 +186,7 @@ impl Server {
 
     /// A series got its id.
     pub(crate) fn announce(&mut self, id: u32, key: SeriesKey, pass: &mut Pass<'_>) {
-        let used = self.dictionary.by_wire(id, &mut 0);
+        let used = self.dictionary.by_wire(id);
         if let Some(series) = used.and_then(|at| self.dictionary.series.get(at)) {
             if series.key == key {
                 return;
@@ -214,6 +214,7 @@ impl Server {
             if let Some(instance) = self.instances.get_mut(i) {
                 instance.values[usize::from(slot)] = f64::NAN;
                 instance.bound[usize::from(slot)] = None;
+                instance.loose = true;
                 self.loose.insert(i);
             }
         }
@@ -232,7 +233,12 @@ impl Server {
         if sweep.started_boot_ms < sensor.begun || (sweep.started_boot_ms == sensor.begun && sensor.ended) {
             return;
         }
+        if sensor.begun != sweep.started_boot_ms {
+            sensor.sweep = sensor.sweep.wrapping_add(1);
+            sensor.started = [sweep.started, sensor.started[0]];
+        }
         sensor.begun = sweep.started_boot_ms;
+        let turn = sensor.sweep;
         sensor.ended = sweep.end != SweepEnd::Partial;
         // Its timer may not have been heard of yet: what was too old was unknown until now.
         if sensor.fresh && sensor.until <= pass.now {
@@ -244,10 +250,9 @@ impl Server {
             self.evaluate(pass, None);
             return;
         }
-        let mut hint = 0;
         for (id, value) in sweep.readings {
-            if let Some(at) = self.dictionary.by_wire(*id, &mut hint).filter(|_| value.is_finite()) {
-                self.read(at, number, *value, sweep);
+            if let Some(at) = self.dictionary.by_wire(*id).filter(|_| value.is_finite()) {
+                self.read(at, number, turn, *value);
             }
         }
         if sweep.end == SweepEnd::Complete {
@@ -257,16 +262,14 @@ impl Server {
         }
     }
 
-    fn read(&mut self, at: u32, sensor: u16, value: f64, sweep: &Sweep<'_>) {
-        let Some(series) = self.dictionary.series.get_mut(at) else { return };
-        series.time = sweep.started;
-        series.sweep = sweep.started_boot_ms;
-        let (before, sight) = (series.sensor, series.sight);
-        let same = sight == Sight::Known && series.value.to_bits() == value.to_bits();
-        series.sight = Sight::Known;
-        if before != Some(sensor) {
-            series.sensor = Some(sensor);
-            self.dictionary.change_sensor(at, before, sensor);
+    #[inline]
+    fn read(&mut self, at: u32, sensor: u16, turn: u32, value: f64) {
+        let Some(point) = self.dictionary.point_mut(at) else { return };
+        point.sweep = turn;
+        let sight = std::mem::replace(&mut point.sight, Sight::Known);
+        let same = sight == Sight::Known && point.value.to_bits() == value.to_bits();
+        if point.sensor() != Some(sensor) {
+            self.dictionary.change_sensor(at, sensor);
         }
         if !same {
             self.fill(at, value);
@@ -280,7 +283,7 @@ impl Server {
     fn complete(&mut self, number: u16, sweep: &Sweep<'_>, pass: &mut Pass<'_>) {
         let Some(sensor) = self.dictionary.sensors.get_mut(usize::from(number)) else { return };
         sensor.until = pass.now.plus(patience(sweep.every));
-        let (was_fresh, until) = (sensor.fresh, sensor.until);
+        let (was_fresh, until, turn) = (sensor.fresh, sensor.until, sensor.sweep);
         sensor.fresh = true;
         // A later time is looked up when the timer is due, so that a sweep moves no timer.
         if sensor.alarm.is_none_or(|at| at > until) {
@@ -289,9 +292,9 @@ impl Server {
         let mut lost = false;
         for m in 0..self.dictionary.members(number) {
             let Some(at) = self.dictionary.member(number, m) else { continue };
-            let Some(series) = self.dictionary.series.get_mut(at) else { continue };
-            if series.sweep != sweep.started_boot_ms && series.sight != Sight::Gone {
-                series.sight = Sight::Gone;
+            let Some(point) = self.dictionary.point_mut(at) else { continue };
+            if point.sweep != turn && point.sight != Sight::Gone {
+                point.sight = Sight::Gone;
                 lost = true;
                 self.fill(at, f64::NAN);
             }
@@ -307,8 +310,8 @@ impl Server {
         sensor.fresh = false;
         for m in 0..self.dictionary.members(number) {
             let Some(at) = self.dictionary.member(number, m) else { continue };
-            if let Some(series) = self.dictionary.series.get_mut(at) {
-                series.sight = Sight::Silent;
+            if let Some(point) = self.dictionary.point_mut(at) {
+                point.sight = Sight::Silent;
             }
             self.fill(at, f64::NAN);
         }
@@ -341,8 +344,12 @@ impl Server {
     }
 
     fn fill(&mut self, at: u32, value: f64) {
-        let Some(series) = self.dictionary.series.get_mut(at) else { return };
-        series.value = value;
+        let Some(point) = self.dictionary.point_mut(at) else { return };
+        point.value = value;
+        if !point.used {
+            return;
+        }
+        let Some(series) = self.dictionary.series.get(at) else { return };
         for (i, slot) in &series.users {
             if let Some(instance) = self.instances.get_mut(*i) {
                 instance.values[usize::from(*slot)] = value;
@@ -380,10 +387,12 @@ impl Server {
         let mut seen = Vec::new();
         let mut readings = Vec::new();
         for at in instance.bound.iter().flatten() {
-            let known = self.dictionary.series.get(*at).filter(|s| s.sight == Sight::Known && !s.value.is_nan());
-            if let Some(series) = known.filter(|_| !seen.contains(at)) {
+            let known = self.dictionary.point(*at).filter(|p| p.sight == Sight::Known && !p.value.is_nan());
+            let series = self.dictionary.series.get(*at);
+            if let (Some(point), Some(series)) = (known.filter(|_| !seen.contains(at)), series) {
                 seen.push(*at);
-                readings.push(Reading { series: series.key.clone(), value: series.value, time: series.time });
+                let time = self.dictionary.time(point);
+                readings.push(Reading { series: series.key.clone(), value: point.value, time });
             }
         }
         readings

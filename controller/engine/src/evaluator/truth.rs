@@ -4,7 +4,7 @@ use skynet_model::condition::{SeriesRef, Slot, Truth};
 use skynet_model::series::Labels;
 use skynet_model::time::Timestamp;
 
-use super::dictionary::{Sight, is_use_of};
+use super::dictionary::{Point, Sight, is_use_of};
 use super::instance::{Instance, PROOF_SWEEPS, Watch};
 use super::rule::{Part, Rule};
 use super::server::Server;
@@ -41,9 +41,9 @@ impl Server {
                 if let Some(mut instance) = self.instances.take(i) {
                     instance.dirty = false;
                     self.evaluate_one(i, &mut instance, pass, tick);
-                    let idle = instance.is_idle();
+                    let over = instance.is_idle() && (instance.loose || !self.is_about(instance.rule));
                     self.instances.put(i, instance);
-                    if idle {
+                    if over {
                         self.tidy(i, pass);
                     }
                 }
@@ -58,6 +58,10 @@ impl Server {
         let Some(rule) = pass.rules.get(instance.rule) else { return };
         let when = self.truth(instance, rule, &rule.when, Truth::False);
         let before = (instance.when, instance.clear);
+        if when == before.0 && when != Truth::True && instance.is_idle() {
+            // Most readings by far: nothing was held, and nothing is.
+            return;
+        }
         instance.when = when;
         let due = match instance.incident.clone() {
             None if !self.is_about(instance.rule) => None,
@@ -132,7 +136,7 @@ impl Server {
             let Some(name) = rule.series(slot).and_then(|series| series.sensor) else { continue };
             any = true;
             let bound = instance.bound.get(slot).copied().flatten();
-            let own = bound.and_then(|at| self.dictionary.series.get(at)).and_then(|s| s.sensor);
+            let own = bound.and_then(|at| self.dictionary.point(at)).and_then(Point::sensor);
             let enough = match own {
                 Some(sensor) => watch.of(sensor) >= PROOF_SWEEPS,
                 None => self.uses_seen(watch, name),
@@ -172,9 +176,9 @@ impl Server {
     }
 
     fn is_gone(&self, instance: &Instance, rule: &Rule, slot: usize) -> bool {
-        match instance.bound.get(slot).copied().flatten().and_then(|at| self.dictionary.series.get(at)) {
+        match instance.bound.get(slot).copied().flatten().and_then(|at| self.dictionary.point(at)) {
             // A sensor that fails or falls silent takes even what was gone for unknown.
-            Some(series) => series.sight == Sight::Gone,
+            Some(point) => point.sight == Sight::Gone,
             None => {
                 let sensor = rule.series(slot).and_then(|series| series.sensor);
                 sensor.is_some_and(|name| self.dictionary.has_swept(name, &self.declared))
@@ -188,7 +192,7 @@ impl Server {
             return f64::NAN;
         }
         let has = self.dictionary.named(&wanted.name).iter().any(|at| {
-            let there = self.dictionary.series.get(*at).is_some_and(|s| s.sight != Sight::Gone);
+            let there = self.dictionary.point(*at).is_some_and(|p| p.sight != Sight::Gone);
             let rest = if there { self.dictionary.rest(*at, wanted) } else { None };
             rest.is_some_and(|rest| rest.iter().all(|(n, v)| labels.get(n).is_none_or(|own| own == v)))
         });
