@@ -8,6 +8,7 @@ use skynet_model::condition::SeriesRef;
 use skynet_model::series::{Labels, SeriesKey};
 use skynet_model::time::{Span, Timestamp};
 
+use super::board::NONE;
 use super::slab::Slab;
 
 /// Most series of one server.
@@ -33,23 +34,23 @@ pub(crate) enum Sight {
     Gone,
 }
 
-/// What every reading of a series touches: sixteen bytes, those of a server side by side.
+/// What every reading of a series touches: those of a server lie side by side.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Point {
     pub(crate) value: f64,
     /// The number of the sweep that read it last, among its sensor's.
     pub(crate) sweep: u32,
+    /// The first of the value places it fills, in the [`Board`](super::board::Board).
+    pub(crate) users: u32,
     sensor: u16,
     pub(crate) sight: Sight,
-    /// Whether it fills a slot of an instance.
-    pub(crate) used: bool,
 }
 
 /// The sensor of a series that none has read.
 const NO_SENSOR: u16 = u16::MAX;
 
 impl Point {
-    const NEW: Self = Self { value: f64::NAN, sweep: 0, sensor: NO_SENSOR, sight: Sight::Silent, used: false };
+    const NEW: Self = Self { value: f64::NAN, sweep: 0, sensor: NO_SENSOR, sight: Sight::Silent, users: NONE };
 
     /// The sensor that read it last.
     pub(crate) fn sensor(&self) -> Option<u16> {
@@ -61,8 +62,6 @@ impl Point {
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) key: SeriesKey,
-    /// Slots of instances that it fills.
-    pub(crate) users: Vec<(u32, u16)>,
     wire: Option<u32>,
 }
 
@@ -125,7 +124,7 @@ impl Default for Dictionary {
 
 impl Dictionary {
     fn insert(&mut self, wire: Option<u32>, key: SeriesKey) -> u32 {
-        let at = self.series.insert(Series { key: key.clone(), users: Vec::new(), wire });
+        let at = self.series.insert(Series { key: key.clone(), wire });
         match self.points.get_mut(at as usize) {
             Some(point) => *point = Point::NEW,
             None => self.points.push(Point::NEW),
@@ -192,8 +191,8 @@ impl Dictionary {
         sensor.started[usize::from(point.sweep != sensor.sweep)]
     }
 
-    /// Ends a series and gives the slots it filled.
-    pub(crate) fn retire(&mut self, id: u32) -> Option<Series> {
+    /// Ends a series; gives its number and how it stood.
+    pub(crate) fn retire(&mut self, id: u32) -> Option<(u32, Point)> {
         let at = self.by_wire(id)?;
         self.wires[id as usize] = NO_SERIES;
         let series = self.series.remove(at)?;
@@ -204,18 +203,16 @@ impl Dictionary {
                 self.names.remove(&series.key.name);
             }
         }
-        let point = self.points.get_mut(at as usize).map(|point| std::mem::replace(point, Point::NEW));
-        let sensor = point.and_then(|point| point.sensor());
-        if let Some(sensor) = sensor.and_then(|s| self.sensors.get_mut(usize::from(s))) {
+        let point = std::mem::replace(self.points.get_mut(at as usize)?, Point::NEW);
+        if let Some(sensor) = point.sensor().and_then(|s| self.sensors.get_mut(usize::from(s))) {
             sensor.members.retain(|other| *other != at);
         }
-        Some(series)
+        Some((at, point))
     }
 
     /// Lets no series fill a slot any more.
     pub(crate) fn forget_users(&mut self) {
-        self.series.for_each(|series| series.users.clear());
-        self.points.iter_mut().for_each(|point| point.used = false);
+        self.points.iter_mut().for_each(|point| point.users = NONE);
     }
 
     /// A series is read by another sensor than before.

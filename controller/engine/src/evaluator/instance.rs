@@ -4,26 +4,16 @@ use skynet_model::condition::Truth;
 use skynet_model::name::IncidentId;
 use skynet_model::series::Labels;
 use skynet_model::time::{Span, Timestamp};
-use smallvec::{SmallVec, smallvec};
 
 use super::held::Held;
 
 /// Fresh sweeps a proof takes.
 pub(crate) const PROOF_SWEEPS: u8 = 2;
 
-/// One scenario instance. What most readings touch comes first, in one line of the cache.
+/// One scenario instance, without what lies on the [`Board`](super::board::Board): its slots' values and how `when` stands.
 #[derive(Debug)]
-#[repr(C)]
 pub(crate) struct Instance {
     pub(crate) rule: u32,
-    /// `when`.
-    pub(crate) when: Truth,
-    /// Whether it waits in the list of those to be evaluated.
-    pub(crate) dirty: bool,
-    /// Whether its truth may change without a reading: it is in the server's list of those.
-    pub(crate) loose: bool,
-    /// Slot values; NaN is unknown or gone.
-    pub(crate) values: SmallVec<[f64; 4]>,
     /// How long `when` has held.
     pub(crate) held: Held,
     /// Clear, while an incident is live, and how long it has held.
@@ -44,10 +34,6 @@ impl Instance {
     pub(crate) fn new(rule: u32, labels: Labels, slots: usize) -> Self {
         Self {
             rule,
-            when: Truth::Unknown,
-            dirty: false,
-            loose: false,
-            values: smallvec![f64::NAN; slots],
             held: Held::default(),
             clear: Truth::Unknown,
             settle: Held::default(),

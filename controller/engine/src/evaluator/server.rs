@@ -7,6 +7,7 @@ use skynet_model::name::{IncidentId, ScenarioName, ServerId};
 use skynet_model::series::{Labels, Reading, SeriesKey};
 use skynet_model::time::Timestamp;
 
+use super::board::Board;
 use super::dictionary::{CONNECTED, Dictionary, Sight, patience};
 use super::held::Held;
 use super::instance::{Instance, Watch};
@@ -36,6 +37,7 @@ pub(crate) struct Server {
     pub(super) applies: Vec<bool>,
     pub(super) dictionary: Dictionary,
     pub(super) instances: Slab<Box<Instance>>,
+    pub(super) board: Board,
     pub(super) by_labels: BTreeMap<(u32, Labels), u32>,
     pub(super) counts: BTreeMap<u32, u32>,
     pub(super) capped: BTreeSet<u32>,
@@ -73,6 +75,7 @@ impl Server {
             applies: Vec::new(),
             dictionary: Dictionary::default(),
             instances: Slab::default(),
+            board: Board::default(),
             by_labels: BTreeMap::new(),
             counts: BTreeMap::new(),
             capped: BTreeSet::new(),
@@ -112,6 +115,7 @@ impl Server {
             }
         }
         self.instances = Slab::default();
+        self.board = Board::default();
         self.by_labels.clear();
         self.counts.clear();
         self.capped.clear();
@@ -209,14 +213,21 @@ impl Server {
 
     /// A series ended.
     pub(crate) fn retire(&mut self, id: u32, pass: &mut Pass<'_>) {
-        let Some(series) = self.dictionary.retire(id) else { return };
-        for (i, slot) in series.users {
-            if let Some(instance) = self.instances.get_mut(i) {
-                instance.values[usize::from(slot)] = f64::NAN;
-                instance.bound[usize::from(slot)] = None;
-                instance.loose = true;
+        let Some((at, point)) = self.dictionary.retire(id) else { return };
+        let mut place = point.users;
+        while let Some(link) = self.board.linked(place) {
+            place = link.next;
+            let i = link.instance;
+            if let (Some(head), Some(instance)) = (self.board.head_mut(i), self.instances.get_mut(i)) {
+                head.loose = true;
+                instance.bound.iter_mut().filter(|bound| **bound == Some(at)).for_each(|bound| *bound = None);
                 self.loose.insert(i);
             }
+        }
+        self.board.fill(point.users, f64::NAN, &mut self.dirty);
+        let mut users = point.users;
+        while let Some(link) = self.board.linked(users) {
+            self.board.unlink(&mut users, link.instance);
         }
         self.loosen();
         self.evaluate(pass, None);
@@ -346,38 +357,20 @@ impl Server {
     fn fill(&mut self, at: u32, value: f64) {
         let Some(point) = self.dictionary.point_mut(at) else { return };
         point.value = value;
-        if !point.used {
-            return;
-        }
-        let Some(series) = self.dictionary.series.get(at) else { return };
-        for (i, slot) in &series.users {
-            if let Some(instance) = self.instances.get_mut(*i) {
-                instance.values[usize::from(*slot)] = value;
-                if !instance.dirty {
-                    instance.dirty = true;
-                    self.dirty.push(*i);
-                }
-            }
-        }
+        self.board.fill(point.users, value, &mut self.dirty);
     }
 
+    /// Something besides its values has changed: the whole instance has to be looked at.
     pub(super) fn soil(&mut self, i: u32) {
-        if let Some(instance) = self.instances.get_mut(i)
-            && !instance.dirty
-        {
-            instance.dirty = true;
-            self.dirty.push(i);
+        if let Some(head) = self.board.head_mut(i) {
+            head.quiet = false;
+            self.board.soil(i, &mut self.dirty);
         }
     }
 
     fn loosen(&mut self) {
         for i in &self.loose {
-            if let Some(instance) = self.instances.get_mut(*i)
-                && !instance.dirty
-            {
-                instance.dirty = true;
-                self.dirty.push(*i);
-            }
+            self.board.soil(*i, &mut self.dirty);
         }
     }
 
@@ -402,7 +395,8 @@ impl Server {
     pub(super) fn firing(&self, number: u32, rules: &Rules) -> Option<Firing> {
         let instance = self.instances.get(number).filter(|i| i.incident.is_none())?;
         let rule = rules.get(instance.rule)?;
-        let first = rule.joined().next().and_then(|(slot, _)| instance.values.get(slot).copied());
+        let first =
+            rule.joined().next().and_then(|(slot, _)| self.board.values(number, rule.slots.len()).get(slot).copied());
         Some(Firing {
             server: self.id.clone(),
             scenario: Arc::clone(&rule.scenario),
