@@ -49,13 +49,13 @@ BENCH_BUILD = cargo build --release --locked -p skynet-agent \
 PEERS := prometheus prometheus-node-exporter prometheus-alertmanager collectd
 
 bench: ## print the figures as JSON lines (QUICK=1: a first value of each, within a minute)
-	$(BENCH_BUILD)
-	./target/release/skynet-bench $(if $(QUICK),--quick) $(BENCH_ARGS)
+	@$(BENCH_BUILD)
+	@./target/release/skynet-bench $(if $(QUICK),--quick) $(BENCH_ARGS)
 
 bench-peers: ## the same, then the same work through Prometheus, node_exporter and collectd, with ratios (needs root and apt-get)
 	@for peer in $(PEERS); do command -v $$peer >/dev/null || { $(MAKE) install-peers; break; }; done
-	$(BENCH_BUILD)
-	./target/release/skynet-bench --peers $(if $(QUICK),--quick) $(BENCH_ARGS)
+	@$(BENCH_BUILD)
+	@./target/release/skynet-bench --peers $(if $(QUICK),--quick) $(BENCH_ARGS)
 
 # Debian starts what it installs; a policy file that is there only meanwhile forbids that.
 install-peers:

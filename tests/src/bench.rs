@@ -4,6 +4,7 @@
 //! A new figure is one file here and one line in [`FIGURES`].
 
 mod agent;
+mod agents;
 mod condition;
 mod controller;
 mod engine;
@@ -27,6 +28,7 @@ const FIGURES: &[(&str, Measure)] = &[
     ("engine", engine::measure),
     ("controller", controller::measure),
     ("series", series::measure),
+    ("agents", agents::measure),
     ("latency", latency::measure),
     ("agent", agent::measure),
 ];
