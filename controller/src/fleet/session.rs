@@ -8,12 +8,12 @@ use skynet_proto::stream::{Decoded, Decoder};
 use skynet_proto::v1::agent_message::Body;
 use skynet_proto::v1::controller_message;
 use skynet_proto::{Code, WireError, convert, v1};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::Streaming;
 
 use crate::core::{FromAgent, Handle, Hello, Input, Link, SessionInput};
-use crate::history::{History, Slot, Writer};
+use crate::history::{History, Slot, Ticket, Writer};
 use crate::plain::plain;
 
 /// How long an agent may take for its hello.
@@ -26,6 +26,8 @@ const MISSED_PONGS: u64 = 3;
 const MESSAGES: u32 = 2000;
 /// Pings between two cleanings of the history: processes come and go.
 const SWEEP_PINGS: u64 = 60;
+/// Batches that wait to be on disk; an agent that sends more waits, too.
+const UNACKNOWLEDGED: usize = 256;
 /// Longest text an agent may send in such a message, in bytes; what is longer is cut.
 const TEXT: usize = 1000;
 
@@ -46,6 +48,8 @@ pub(super) struct Dictionary {
     slots: Vec<Option<Slot>>,
     capped: bool,
     boot: String,
+    acknowledge: mpsc::Sender<(Ticket, v1::Ack)>,
+    acknowledger: tokio::task::AbortHandle,
 }
 
 /// Why a session is over.
@@ -70,6 +74,10 @@ impl Session {
             End::Refused(error) => (Some(error.clone()), format!("{}: {}", error.code.as_str(), error.message), true),
         };
         if let Some(error) = refusal {
+            // A refusal is the last thing that is said.
+            if let Some(dictionary) = &self.writer {
+                dictionary.acknowledger.abort();
+            }
             self.link.send(controller_message::Body::Refusal((&error).into()));
         }
         if self.writer.is_none() {
@@ -132,7 +140,11 @@ impl Session {
         }
         let writer = self.history.writer(&self.server);
         writer.begin(crate::clock::now());
-        self.writer = Some(Dictionary { decoder: Decoder::new(), writer, slots: Vec::new(), capped: false, boot });
+        let (acknowledge, waiting) = mpsc::channel(UNACKNOWLEDGED);
+        let acknowledger = acknowledge_when_durable(Arc::clone(&self.history), self.link.clone(), waiting);
+        let acknowledger = tokio::spawn(acknowledger).abort_handle();
+        let (decoder, slots) = (Decoder::new(), Vec::new());
+        self.writer = Some(Dictionary { decoder, writer, slots, capped: false, boot, acknowledge, acknowledger });
         self.link.ping(1);
         Ok(())
     }
@@ -233,14 +245,18 @@ impl Session {
         if self.tell(what).await { Ok(()) } else { Err(stopping()) }
     }
 
-    /// To the history, then an acknowledgement, then to the core.
+    /// To the history and to the core; the acknowledgement follows when the history is on disk. Nothing waits for that.
     async fn readings(&mut self, batch: &v1::ReadingBatch) -> Result<(), End> {
         let Some(dictionary) = &mut self.writer else { return Ok(()) };
         let mut decoded = Box::<Decoded>::default();
         dictionary.decoder.decode(batch, &mut decoded).map_err(End::Refused)?;
-        let capped = dictionary.store(&decoded);
         let boot_id = decoded.boot_id.clone().unwrap_or_else(|| dictionary.boot.clone());
-        self.link.send(controller_message::Body::Ack(v1::Ack { seq: decoded.seq, boot_id }));
+        let (capped, ticket) = dictionary.store(&decoded, &boot_id);
+        let ack = v1::Ack { seq: decoded.seq, boot_id };
+        if dictionary.acknowledge.send((ticket, ack)).await.is_err() {
+            let text = "the controller's disk takes no readings; keep them, and come back in a moment";
+            return Err(End::Stopped(WireError::new(Code::Draining, text)));
+        }
         if let Some(message) = capped {
             self.core.tell(Input::Remark { server: Some(self.server.clone()), topic: "series_capped", message }).await;
         }
@@ -249,36 +265,60 @@ impl Session {
 }
 
 impl Dictionary {
-    /// Writes a batch; gives the complaint when a series found no room for the first time.
-    fn store(&mut self, batch: &Decoded) -> Option<String> {
+    /// Writes a batch; gives the complaint when a series found no room for the first time, and the batch's ticket.
+    fn store(&mut self, batch: &Decoded, boot: &str) -> (Option<String>, Ticket) {
+        let Self { writer, slots, capped, .. } = self;
         let mut complaint = None;
+        let writer = &*writer;
+        let (mut open, known) = match writer.batch(boot, batch.seq) {
+            Ok(open) => (Some(open), None),
+            // It is there already, but its announcements are this stream's.
+            Err(ticket) => (None, Some(ticket)),
+        };
         for (slot, key) in &batch.announced {
             let index = *slot as usize;
-            if self.slots.len() <= index {
-                self.slots.resize(index + 1, None);
+            if slots.len() <= index {
+                slots.resize(index + 1, None);
             }
-            self.slots[index] = match self.writer.slot(key) {
+            let place = open.as_mut().map_or_else(|| writer.slot(key), |open| open.slot(key));
+            slots[index] = match place {
                 Ok(place) => Some(place),
-                Err(capped) => {
-                    if !std::mem::replace(&mut self.capped, true) {
-                        complaint = Some(capped.to_string());
+                Err(error) => {
+                    if !std::mem::replace(capped, true) {
+                        complaint = Some(error.to_string());
                     }
                     None
                 }
             };
         }
-        for (sweep, readings) in batch.sweeps() {
-            let place = |(slot, value): &(u32, f64)| {
-                self.slots.get(*slot as usize).copied().flatten().map(|place| (place, *value))
-            };
-            self.writer.write(sweep.started, readings.iter().filter_map(place));
-        }
-        for slot in &batch.retired {
-            if let Some(place) = self.slots.get_mut(*slot as usize).and_then(Option::take) {
-                self.writer.retire(place);
+        if let Some(open) = &mut open {
+            for (sweep, readings) in batch.sweeps() {
+                let place = |(slot, value): &(u32, f64)| {
+                    slots.get(*slot as usize).copied().flatten().map(|place| (place, *value))
+                };
+                open.write(sweep.started, readings.iter().filter_map(place));
             }
         }
-        complaint
+        for slot in &batch.retired {
+            if let Some(place) = slots.get_mut(*slot as usize).and_then(Option::take) {
+                match &mut open {
+                    Some(open) => open.retire(place),
+                    None => writer.retire(place),
+                }
+            }
+        }
+        let ticket = open.map(crate::history::Batch::commit).or(known);
+        (complaint, ticket.unwrap_or(Ticket::NONE))
+    }
+}
+
+/// Acknowledges batches in their order; ends at one that is not stored, and so does the session then.
+async fn acknowledge_when_durable(history: Arc<History>, link: Link, mut waiting: mpsc::Receiver<(Ticket, v1::Ack)>) {
+    while let Some((ticket, ack)) = waiting.recv().await {
+        if history.durable(ticket).await.is_err() {
+            return;
+        }
+        link.send(controller_message::Body::Ack(ack));
     }
 }
 
