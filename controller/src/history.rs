@@ -282,6 +282,12 @@ impl History {
         self.wal().map(Wal::trouble)
     }
 
+    /// Whether readings cannot be stored at present.
+    #[must_use]
+    pub fn is_troubled(&self) -> bool {
+        self.wal().is_some_and(|wal| wal.trouble().borrow().is_some())
+    }
+
     /// What could not be read when the history was opened.
     #[must_use]
     pub fn holes(&self) -> &[Hole] {

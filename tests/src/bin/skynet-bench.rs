@@ -76,7 +76,6 @@ fn engine() {
         }
         for server in &servers {
             let sweep = Sweep {
-                server,
                 sensor: "disk",
                 every: Span::seconds(1),
                 started: now,
@@ -84,7 +83,7 @@ fn engine() {
                 readings: &readings,
                 end: SweepEnd::Complete,
             };
-            engine.sweep(now, sweep, &mut out);
+            engine.sweep(now, server, &sweep, &mut out);
         }
     }
     let count = f64::from(rounds) * SERVERS as f64 * f64::from(SERIES);

@@ -56,6 +56,8 @@ pub(crate) struct Sensor {
     pub(crate) fresh: bool,
     /// Until when it is not too old.
     pub(crate) until: Timestamp,
+    /// When its timer is set.
+    pub(crate) alarm: Option<Timestamp>,
     /// Series it has read.
     pub(crate) members: Vec<u32>,
 }
@@ -236,6 +238,7 @@ impl Dictionary {
                     ended: true,
                     fresh: false,
                     until: Timestamp::default(),
+                    alarm: None,
                     members: Vec::new(),
                 });
                 self.sensors.len() - 1

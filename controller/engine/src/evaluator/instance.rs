@@ -29,6 +29,8 @@ pub(crate) struct Instance {
     pub(crate) incident: Option<IncidentId>,
     /// The proof that is awaited.
     pub(crate) watch: Option<Box<Watch>>,
+    /// When its timer is set.
+    pub(crate) due: Option<Timestamp>,
     /// Whether it waits in the list of those to be evaluated.
     pub(crate) dirty: bool,
 }
@@ -46,6 +48,7 @@ impl Instance {
             settle: Held::default(),
             incident: None,
             watch: None,
+            due: None,
             dirty: false,
         }
     }

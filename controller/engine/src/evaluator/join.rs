@@ -122,7 +122,7 @@ impl Server {
         if *count >= MAX_INSTANCES {
             if self.capped.insert(number) {
                 let scenario = rule.scenario.name.clone();
-                pass.signals.push(Signal::InstancesCapped { server: self.id.clone(), scenario });
+                pass.found.signals.push(Signal::InstancesCapped { server: self.id.clone(), scenario });
             }
             return None;
         }
@@ -173,7 +173,9 @@ impl Server {
         self.by_labels.remove(&(instance.rule, instance.labels));
         self.loose.remove(&i);
         self.watching.retain(|w| *w != i);
-        pass.timers.set(Timer::Instance { server: self.number, instance: i }, None);
+        if instance.due.is_some() {
+            pass.found.timer(Timer::Instance { server: self.number, instance: i }, None);
+        }
     }
 }
 

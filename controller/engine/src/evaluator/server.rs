@@ -1,9 +1,10 @@
 //! One server: its session, its series, and the instances they make.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use skynet_model::name::{IncidentId, ScenarioName, ServerId};
-use skynet_model::series::{Labels, SeriesKey};
+use skynet_model::series::{Labels, Reading, SeriesKey};
 use skynet_model::time::Timestamp;
 
 use super::dictionary::{CONNECTED, Dictionary, Sight, patience};
@@ -13,7 +14,7 @@ use super::join::applying;
 use super::rule::Rules;
 use super::slab::Slab;
 use super::truth::Tick;
-use super::{Pass, Signal};
+use super::{Firing, Pass, Signal};
 use crate::timers::Timer;
 use crate::{Sweep, SweepEnd};
 
@@ -27,6 +28,8 @@ pub(crate) struct Server {
     /// Whether its ledger's inventory has been merged in this session.
     pub(crate) merged: bool,
     pub(crate) boot: String,
+    /// Rises with every session: one that was superseded has no say any more.
+    pub(crate) session: u64,
     /// Sensors its profiles declare.
     pub(super) declared: Vec<Box<str>>,
     /// By rule: whether it is about this server.
@@ -65,6 +68,7 @@ impl Server {
             connected: false,
             merged: false,
             boot: String::new(),
+            session: 0,
             declared: Vec::new(),
             applies: Vec::new(),
             dictionary: Dictionary::default(),
@@ -102,8 +106,10 @@ impl Server {
 
     /// Makes the instances anew. Scenarios with unchanged text go on where they were.
     pub(crate) fn rebuild(&mut self, kept: Vec<Kept>, pass: &mut Pass<'_>) {
-        for (i, _) in self.instances.iter() {
-            pass.timers.set(Timer::Instance { server: self.number, instance: i }, None);
+        for (i, instance) in self.instances.iter() {
+            if instance.due.is_some() {
+                pass.found.timer(Timer::Instance { server: self.number, instance: i }, None);
+            }
         }
         self.instances = Slab::default();
         self.by_labels.clear();
@@ -141,6 +147,7 @@ impl Server {
         self.connected = true;
         self.merged = false;
         self.boot = boot;
+        self.session += 1;
         self.say_connected(pass.now, 1.0);
         self.rebuild(kept, pass);
     }
@@ -173,7 +180,7 @@ impl Server {
     fn forget_sensors(&mut self, pass: &mut Pass<'_>) {
         for sensor in 0..self.dictionary.sensors.len() {
             self.blind(sensor as u16);
-            pass.timers.set(Timer::Sensor { server: self.number, sensor: sensor as u16 }, None);
+            self.alarm(sensor as u16, None, pass);
         }
     }
 
@@ -195,7 +202,7 @@ impl Server {
             None if self.series_capped => {}
             None => {
                 self.series_capped = true;
-                pass.signals.push(Signal::SeriesCapped { server: self.id.clone() });
+                pass.found.signals.push(Signal::SeriesCapped { server: self.id.clone() });
             }
         }
     }
@@ -227,6 +234,11 @@ impl Server {
         }
         sensor.begun = sweep.started_boot_ms;
         sensor.ended = sweep.end != SweepEnd::Partial;
+        // Its timer may not have been heard of yet: what was too old was unknown until now.
+        if sensor.fresh && sensor.until <= pass.now {
+            self.blind(number);
+            self.evaluate(pass, None);
+        }
         if sweep.end == SweepEnd::Failed {
             self.blind(number);
             self.evaluate(pass, None);
@@ -270,10 +282,9 @@ impl Server {
         sensor.until = pass.now.plus(patience(sweep.every));
         let (was_fresh, until) = (sensor.fresh, sensor.until);
         sensor.fresh = true;
-        let timer = Timer::Sensor { server: self.number, sensor: number };
         // A later time is looked up when the timer is due, so that a sweep moves no timer.
-        if pass.timers.get(&timer).is_none_or(|at| at > until) {
-            pass.timers.set(timer, Some(until));
+        if sensor.alarm.is_none_or(|at| at > until) {
+            self.alarm(number, Some(until), pass);
         }
         let mut lost = false;
         for m in 0..self.dictionary.members(number) {
@@ -306,16 +317,27 @@ impl Server {
 
     /// A sensor's readings may have become too old.
     pub(crate) fn check_sensor(&mut self, number: u16, pass: &mut Pass<'_>) {
-        let Some(sensor) = self.dictionary.sensors.get(usize::from(number)) else { return };
+        let Some(sensor) = self.dictionary.sensors.get_mut(usize::from(number)) else { return };
+        sensor.alarm = None;
         if !sensor.fresh {
             return;
         }
         if sensor.until > pass.now {
-            pass.timers.set(Timer::Sensor { server: self.number, sensor: number }, Some(sensor.until));
+            let until = sensor.until;
+            self.alarm(number, Some(until), pass);
             return;
         }
         self.blind(number);
         self.evaluate(pass, None);
+    }
+
+    /// Moves the timer that says when a sensor's readings are too old.
+    fn alarm(&mut self, number: u16, at: Option<Timestamp>, pass: &mut Pass<'_>) {
+        let Some(sensor) = self.dictionary.sensors.get_mut(usize::from(number)) else { return };
+        if sensor.alarm != at {
+            sensor.alarm = at;
+            pass.found.timer(Timer::Sensor { server: self.number, sensor: number }, at);
+        }
     }
 
     fn fill(&mut self, at: u32, value: f64) {
@@ -352,8 +374,41 @@ impl Server {
         }
     }
 
+    /// What `when`, `clear` and `verify` of an instance read, as far as it is known.
+    pub(super) fn readings(&self, instance: u32) -> Vec<Reading> {
+        let Some(instance) = self.instances.get(instance) else { return Vec::new() };
+        let mut seen = Vec::new();
+        let mut readings = Vec::new();
+        for at in instance.bound.iter().flatten() {
+            let known = self.dictionary.series.get(*at).filter(|s| s.sight == Sight::Known && !s.value.is_nan());
+            if let Some(series) = known.filter(|_| !seen.contains(at)) {
+                seen.push(*at);
+                readings.push(Reading { series: series.key.clone(), value: series.value, time: series.time });
+            }
+        }
+        readings
+    }
+
+    /// What an instance that fires is about; none while its incident lives.
+    pub(super) fn firing(&self, number: u32, rules: &Rules) -> Option<Firing> {
+        let instance = self.instances.get(number).filter(|i| i.incident.is_none())?;
+        let rule = rules.get(instance.rule)?;
+        let first = rule.joined().next().and_then(|(slot, _)| instance.values.get(slot).copied());
+        Some(Firing {
+            server: self.id.clone(),
+            scenario: Arc::clone(&rule.scenario),
+            labels: instance.labels.clone(),
+            since: instance.held.first()?,
+            readings: self.readings(number),
+            value: first.filter(|v| !v.is_nan()),
+        })
+    }
+
     /// Time has passed for an instance.
     pub(crate) fn look_again(&mut self, i: u32, pass: &mut Pass<'_>) {
+        if let Some(instance) = self.instances.get_mut(i) {
+            instance.due = None;
+        }
         self.soil(i);
         self.evaluate(pass, None);
     }

@@ -64,7 +64,7 @@ impl Server {
             None => {
                 instance.held.update(pass.now, when, rule.scenario.hold);
                 if instance.held.reached(rule.scenario.hold) {
-                    pass.signals.push(Signal::Fire { server: self.number, instance: i });
+                    pass.found.signals.push(Signal::Fire { server: self.number, instance: i });
                 }
                 instance.held.due(rule.scenario.hold)
             }
@@ -81,13 +81,16 @@ impl Server {
                 let settled = instance.settle.reached(need);
                 let (proved, proof_due) = self.prove(instance, rule, pass.now, tick);
                 if proved || settled != was_settled || before != (when, instance.clear) {
-                    pass.signals.push(Signal::Moved(incident));
+                    pass.found.signals.push(Signal::Moved(incident));
                 }
                 let settle_due = instance.settle.due(need);
                 [settle_due, proof_due].into_iter().flatten().min()
             }
         };
-        pass.timers.set(Timer::Instance { server: self.number, instance: i }, due);
+        if instance.due != due {
+            instance.due = due;
+            pass.found.timer(Timer::Instance { server: self.number, instance: i }, due);
+        }
     }
 
     /// Moves the proof that is awaited. Says whether it has just been completed, and when to look again.

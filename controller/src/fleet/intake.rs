@@ -1,0 +1,157 @@
+//! What becomes of a batch: checked, evaluated, kept in the history; and what may be acknowledged of it once that is on
+//! disk.
+
+use skynet_model::time::Timestamp;
+use skynet_proto::stream::{Decoded, Decoder};
+use skynet_proto::{WireError, v1};
+
+use crate::core::Desk;
+use crate::history::{Batch, Slot, Ticket, Writer};
+
+/// One stream's way in.
+pub(super) struct Intake {
+    desk: Desk,
+    decoder: Decoder,
+    /// Used again for every batch.
+    decoded: Decoded,
+    writer: Writer,
+    /// By the decoder's slots: where the stream's series are in the history.
+    slots: Vec<Option<Slot>>,
+    capped: bool,
+    boot: String,
+    /// The newest batch that is not acknowledged, and the newest late one.
+    live: Option<u64>,
+    late: Option<(u64, Option<String>)>,
+    /// When both are on disk.
+    ticket: Ticket,
+    /// A batch was not stored: nothing is acknowledged any more, for that would cover it.
+    lost: bool,
+}
+
+/// What waits to be acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pending {
+    Nothing,
+    Live(Ticket),
+    /// The agent sends its backlog at the pace of these.
+    Late(Ticket),
+}
+
+/// What came of a batch.
+pub(super) struct Taken {
+    /// Whether the core has to be told.
+    pub(super) found: bool,
+    /// A series found no room, for the first time.
+    pub(super) complaint: Option<String>,
+}
+
+impl Intake {
+    pub(super) fn new(desk: Desk, writer: Writer, boot: String) -> Self {
+        Self {
+            desk,
+            decoder: Decoder::new(),
+            decoded: Decoded::default(),
+            writer,
+            slots: Vec::new(),
+            capped: false,
+            boot,
+            live: None,
+            late: None,
+            ticket: Ticket::NONE,
+            lost: false,
+        }
+    }
+
+    /// Takes a `ReadingBatch` as it came from the wire.
+    ///
+    /// # Errors
+    /// [`WireError`]: the stream must end.
+    pub(super) fn take(&mut self, now: Timestamp, batch: &[u8]) -> Result<Taken, WireError> {
+        self.decoder.decode(batch, &mut self.decoded)?;
+        // Evaluated first: decisions wait for nothing.
+        let found = self.desk.take(now, &self.decoded);
+        let (complaint, ticket) = self.store();
+        self.lost |= ticket == Ticket::NONE;
+        self.ticket = self.ticket.max(ticket);
+        if !self.decoded.late {
+            self.live = Some(self.decoded.seq);
+        } else {
+            self.late = Some((self.decoded.seq, self.decoded.boot_id.take()));
+        }
+        Ok(Taken { found, complaint })
+    }
+
+    /// Writes the decoded batch; gives the complaint when a series found no room for the first time.
+    fn store(&mut self) -> (Option<String>, Ticket) {
+        let Self { decoded, writer, slots, capped, boot, .. } = self;
+        let writer = &*writer;
+        let mut complaint = None;
+        let (mut open, known) = match writer.batch(decoded.boot_id.as_deref().unwrap_or(boot), decoded.seq) {
+            Ok(open) => (Some(open), Ticket::NONE),
+            // It is there already, but what it announces is this stream's.
+            Err(known) => (None, known),
+        };
+        for (slot, key) in &decoded.announced {
+            let index = *slot as usize;
+            if slots.len() <= index {
+                slots.resize(index + 1, None);
+            }
+            let place = open.as_mut().map_or_else(|| writer.slot(key), |open| open.slot(key));
+            slots[index] = match place {
+                Ok(place) => Some(place),
+                Err(error) => {
+                    if !std::mem::replace(capped, true) {
+                        complaint = Some(error.to_string());
+                    }
+                    None
+                }
+            };
+        }
+        if let Some(open) = &mut open {
+            for (sweep, readings) in decoded.sweeps() {
+                let place = |(slot, value): &(u32, f64)| {
+                    slots.get(*slot as usize).copied().flatten().map(|place| (place, *value))
+                };
+                open.write(sweep.started, readings.iter().filter_map(place));
+            }
+        }
+        for slot in &decoded.retired {
+            if let Some(place) = slots.get_mut(*slot as usize).and_then(Option::take) {
+                match &mut open {
+                    Some(open) => open.retire(place),
+                    None => writer.retire(place),
+                }
+            }
+        }
+        (complaint, open.map_or(known, Batch::commit))
+    }
+
+    /// Whether a batch was not stored.
+    pub(super) fn lost(&self) -> bool {
+        self.lost
+    }
+
+    /// What waits to be acknowledged.
+    pub(super) fn pending(&self) -> Pending {
+        match (&self.late, self.live) {
+            _ if self.lost => Pending::Nothing,
+            (Some(_), _) => Pending::Late(self.ticket),
+            (None, Some(_)) => Pending::Live(self.ticket),
+            (None, None) => Pending::Nothing,
+        }
+    }
+
+    /// Acknowledgements of all that came so far; it must be on disk.
+    pub(super) fn acks(&mut self) -> impl Iterator<Item = v1::Ack> + use<> {
+        let boot = &self.boot;
+        let live = self.live.take().map(|seq| v1::Ack { seq, boot_id: boot.clone() });
+        let late = self.late.take();
+        let late = late.map(|(seq, of)| v1::Ack { seq, boot_id: of.unwrap_or_else(|| boot.clone()) });
+        [live, late].into_iter().flatten()
+    }
+
+    /// Forgets series that ended and whose past is over.
+    pub(super) fn forget(&self, now: Timestamp) {
+        self.writer.sweep(now);
+    }
+}
