@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::core::{Core, Handle, Input, Parts};
 use crate::fleet::{Fleet, catalogue};
-use crate::history::{History, Limits};
+use crate::history::{History, Keep, Limits};
 use crate::journal::{Feed, Journal, pending_notices};
 use crate::notify::{Console, Patience, Runner, WAITING};
 use crate::operator::{self, Operator};
@@ -120,7 +120,10 @@ impl App {
         let policies = Policies::open(&config.data_dir.join("policy"), &events, &terms)?;
         let pending = pending_notices(&events);
         let feed = Arc::new(Feed::default());
-        let history = Arc::new(History::new(Limits::default()));
+        let keep = Keep { age: config.history.keep, bytes: config.history.max_bytes, ..Keep::default() };
+        let path = config.data_dir.join("history");
+        let opened = History::open_folder(&path, Limits::default(), keep, Box::new(clock::now));
+        let history = opened.with_context(|| format!("opening the history in {}", path.display()))?;
         let (core, inputs) = Handle::new();
 
         let (notices, to_tell) = mpsc::channel::<(Notice, Option<HashSet<String>>)>(WAITING);
@@ -178,7 +181,7 @@ impl App {
         });
         let fleet = Fleet::new(core.clone(), Arc::clone(&history), config.fleet.clone());
         let mut fleet = tokio::spawn(fleet.serve(incoming, until_down(going_down.clone())));
-        let operators = Operator::new(core.clone(), history, feed, terms);
+        let operators = Operator::new(core.clone(), Arc::clone(&history), feed, terms);
         let mut operators = tokio::spawn(operators.serve(socket, until_down(going_down)));
         tracing::info!("agents connect to {address}, operators to {}", config.socket().display());
 
@@ -208,6 +211,9 @@ impl App {
         fleet.abort();
         operators.abort();
         runner.abort();
+        if tokio::time::timeout(DRAIN, tokio::task::spawn_blocking(move || history.close())).await.is_err() {
+            tracing::warn!("the history did not end within {} s; the next start replays its log", DRAIN.as_secs());
+        }
         let _ = std::fs::remove_file(config.socket());
         result
     }

@@ -1,5 +1,7 @@
 //! The controller's configuration file: TOML, unknown keys are errors.
 
+mod history;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use skynet_model::name::ServerId;
 use skynet_model::series::{Labels, MAX_LABELS, MAX_TEXT};
+
+pub use history::HistoryConfig;
 
 /// Largest file that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -25,8 +29,14 @@ pub struct Config {
     pub cert: PathBuf,
     /// Its key, PEM.
     pub key: PathBuf,
-    /// Journal, policies and the operators' socket.
+    /// Journal, policies, history and the operators' socket.
     pub data_dir: PathBuf,
+    /// Where Prometheus finds `/metrics`; nowhere if absent. It answers whoever can reach it: keep it on loopback, or
+    /// behind something that asks who is there.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How much of the past is kept.
+    #[serde(default)]
+    pub history: HistoryConfig,
     /// Whether policies without signatures are taken.
     #[serde(default)]
     pub insecure_unsigned: bool,
@@ -97,6 +107,7 @@ impl Config {
                 }
             }
         }
+        config.history.check()?;
         let fleet_fine = ServerId::new(&config.fleet).is_ok();
         if !fleet_fine {
             return Err(format!("fleet `{}` is not a name: use 1 to 128 of a-z, 0-9, `-`, `.` and `_`", config.fleet));
@@ -165,6 +176,10 @@ other = { file = "pager.url" }
         assert_eq!(config.labels(&ServerId::new("web1").unwrap()).get("role"), Some("web"));
         assert!(config.labels(&ServerId::new("web2").unwrap()).is_empty());
         assert!(!config.insecure_unsigned);
+        assert_eq!((config.history, config.metrics_listen), (HistoryConfig::default(), None));
+        let more = GOOD.replace("[servers.web1]", "[history]\nkeep = \"7d\"\nmax_bytes = \"1GiB\"\n[servers.web1]");
+        let history = Config::parse(&more, Path::new("/")).unwrap().history;
+        assert_eq!(history, HistoryConfig { keep: "7d".parse().unwrap(), max_bytes: 1 << 30 });
     }
 
     #[test]
@@ -189,6 +204,10 @@ other = { file = "pager.url" }
             ("http://127.0.0.1:9/x", "http://example.net/x", "pager"),
             ("http://127.0.0.1:9/x", "http://127.0.0.1.example.net/x", "pager"),
             ("{ file = \"pager.url\" }", "{}", "other"),
+            ("[servers.web1]", "[history]\nkeep = \"5m\"\n[servers.web1]", "history.keep"),
+            ("[servers.web1]", "[history]\nmax_bytes = \"20GB\"\n[servers.web1]", "20GiB"),
+            ("[servers.web1]", "[history]\nmax_bytes = \"1MiB\"\n[servers.web1]", "history.max_bytes"),
+            ("data_dir", "metrics_listen = \"here\"\ndata_dir", "metrics_listen"),
         ] {
             let text = GOOD.replace(from, to);
             assert_ne!(text, GOOD);

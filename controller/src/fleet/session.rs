@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tonic::Streaming;
 
 use crate::core::{FromAgent, Handle, Hello, Input, Link, SessionInput};
-use crate::history::History;
+use crate::history::{History, Ticket};
 use crate::plain::plain;
 
 use super::intake::{Intake, Pending};
@@ -28,6 +28,8 @@ const MISSED_PONGS: u64 = 3;
 const MESSAGES: u32 = 2000;
 /// How long an acknowledgement of readings may wait for more to acknowledge.
 const ACK_AFTER: Duration = Duration::from_millis(500);
+/// How long an agent that leaves may wait for its last readings to be on disk.
+const SETTLE: Duration = Duration::from_secs(1);
 /// Pings between two cleanings of the history: processes come and go.
 const SWEEP_PINGS: u64 = 60;
 /// Longest text an agent may send in such a message, in bytes; what is longer is cut.
@@ -155,15 +157,20 @@ impl Session {
         // The inventory comes before everything but pongs.
         let mut shown = false;
         let mut ack_at = Instant::now();
-        let mut acks = false;
+        let (mut acks, mut ripe) = (false, false);
+        let history = Arc::clone(&self.history);
         loop {
-            match self.intake.as_ref().map_or(Pending::Nothing, Intake::pending) {
-                Pending::Nothing => acks = false,
-                Pending::Late => self.acknowledge(),
-                // One acknowledgement for all that comes within a while: it costs as much as a batch does.
-                Pending::Live if !acks => (acks, ack_at) = (true, Instant::now() + ACK_AFTER),
-                Pending::Live => {}
+            if let Some(intake) = &mut self.intake {
+                match intake.pending() {
+                    Pending::Late => intake.ask(),
+                    Pending::Live if ripe => intake.ask(),
+                    // One acknowledgement for all that comes within a while: it costs as much as a batch does.
+                    Pending::Live if !acks => (acks, ack_at) = (true, Instant::now() + ACK_AFTER),
+                    Pending::Live | Pending::Nothing => {}
+                }
             }
+            // What is acknowledged as soon as it is on disk.
+            let due = self.intake.as_ref().and_then(Intake::asked);
             tokio::select! {
                 error = &mut stopped => return End::Stopped(error),
                 _ = ticks.tick() => {
@@ -180,9 +187,18 @@ impl Session {
                     if let Some(intake) = self.intake.as_ref().filter(|_| pinged % SWEEP_PINGS == 0) {
                         intake.forget(crate::clock::now());
                     }
+                    if self.intake.as_ref().is_some_and(Intake::lost) && !history.is_troubled() {
+                        let text = "not all readings could be stored; send again what was not acknowledged";
+                        return End::Stopped(WireError::new(Code::Draining, text));
+                    }
                 }
-                () = sleep_until(ack_at), if acks => {
+                () = sleep_until(ack_at), if acks && !ripe => ripe = true,
+                kept = history.durable(due.unwrap_or(Ticket::NONE)), if due.is_some() => {
+                    if kept.is_err() {
+                        return stopping();
+                    }
                     self.acknowledge();
+                    (acks, ripe) = (false, false);
                 }
                 message = Self::next(stream) => {
                     let taken = match message {
@@ -201,7 +217,7 @@ impl Session {
                             self.inventory(inventory).await
                         }
                         Ok(Said::Other(Body::Goodbye(goodbye))) => {
-                            self.acknowledge();
+                            self.settle().await;
                             Err(End::Left(format!("the agent left: {}", convert::cut(&goodbye.reason, TEXT))))
                         }
                         Ok(Said::Other(_)) if !shown => Err(early()),
@@ -254,7 +270,7 @@ impl Session {
         if self.tell(what).await { Ok(()) } else { Err(stopping()) }
     }
 
-    /// To the history and the evaluator; the core hears of it when something was found.
+    /// To the evaluator and the history; the core hears of it when something was found.
     async fn readings(&mut self, batch: &[u8]) -> Result<(), End> {
         let Some(intake) = &mut self.intake else { return Ok(()) };
         let taken = intake.take(crate::clock::now(), batch).map_err(End::Refused)?;
@@ -262,6 +278,21 @@ impl Session {
             self.core.tell(Input::Remark { server: Some(self.server.clone()), topic: "series_capped", message }).await;
         }
         if !taken.found || self.tell(FromAgent::Found).await { Ok(()) } else { Err(stopping()) }
+    }
+
+    /// Acknowledges what an agent that leaves has sent last.
+    async fn settle(&mut self) {
+        loop {
+            if let Some(intake) = &mut self.intake {
+                intake.ask();
+            }
+            let Some(ticket) = self.intake.as_ref().and_then(Intake::asked) else { return };
+            self.history.flush();
+            match timeout(SETTLE, self.history.durable(ticket)).await {
+                Ok(Ok(())) => self.acknowledge(),
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
     }
 
     fn acknowledge(&mut self) {
