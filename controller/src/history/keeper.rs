@@ -136,7 +136,7 @@ impl Keeper {
 
     fn seal_one(&self, store: &Store, shard: &Shard, full: &Arc<Full>, now: Timestamp) -> io::Result<()> {
         let packed = frame::pack(full).map_err(io::Error::other)?;
-        let (begins, ends) = store.shelf.append(&shard.id, &packed, now)?;
+        store.shelf.append(&shard.id, &packed, now)?;
         let mut server = lock(&shard.state);
         // It may have been thrown away meanwhile because memory was full.
         if let Some(at) = server.full.iter().position(|other| Arc::ptr_eq(other, full)) {
@@ -144,7 +144,7 @@ impl Keeper {
             self.history.bytes.fetch_sub(full.size(), Ordering::Relaxed);
         }
         drop(server);
-        store.mirror.offer(&shard.id, packed, begins, ends);
+        store.mirror.offer(&shard.id, packed);
         Ok(())
     }
 
