@@ -162,13 +162,17 @@ impl Keeper {
             writing.add(&shard.id, |out| lock(&shard.state).save(out))?;
         }
         self.snapshot_bytes = writing.end()?;
+        self.log_behind = 0;
+        if !store.wal.has_begun(segment) {
+            // The old segment is still being written; it goes with the next snapshot.
+            return Ok(());
+        }
         for (name, _) in log.list()? {
             let old = segment_number(&name).or_else(|| snapshot::number(&name));
             if old.is_some_and(|n| n < segment) {
                 log.remove(&name)?;
             }
         }
-        self.log_behind = 0;
         Ok(())
     }
 }
