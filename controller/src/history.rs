@@ -45,8 +45,8 @@ use server::Server;
 use shelf::Shelf;
 use wal::Wal;
 
-pub use keeper::Keep;
 pub use chunk::{ChunkError, decode as decode_chunk};
+pub use keeper::Keep;
 pub use read::{Answer, MOST_POINTS, MOST_SAMPLES, Past, Point, Question};
 pub use sealed::{Archive, Place, Sealed};
 pub use select::{Selector, glob};
@@ -330,6 +330,14 @@ impl History {
         let Some(shard) = self.known(server) else { return Vec::new() };
         let server = lock(&shard.state);
         server.latest().map(|(key, value, time)| (key.clone(), value, time)).collect()
+    }
+
+    /// Goes through the latest values of a server's series that have not ended, in order of series. `see` must be quick: it
+    /// is called under the server's lock.
+    pub fn each_latest(&self, server: &ServerId, mut see: impl FnMut(&SeriesKey, f64, Timestamp)) {
+        if let Some(shard) = self.known(server) {
+            lock(&shard.state).latest().for_each(|(key, value, time)| see(key, value, time));
+        }
     }
 
     /// How many series a server has that have not ended, and when the newest reading was taken.
