@@ -18,6 +18,7 @@ pub mod notify;
 pub mod operator;
 pub mod plain;
 pub mod policies;
+pub mod web;
 
 #[cfg(test)]
 mod fixture;
