@@ -7,6 +7,8 @@ mod bundle;
 mod load;
 mod render;
 mod select;
+
+pub use select::fits;
 mod template;
 
 use std::collections::BTreeMap;
