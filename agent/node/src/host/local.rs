@@ -4,12 +4,15 @@ mod clock;
 mod detach;
 mod exec;
 mod files;
+mod look;
+mod net;
 mod proc;
 mod signal;
 mod systemd;
 mod unit;
 
 use std::io::Read;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Mutex;
@@ -18,7 +21,8 @@ use std::time::Duration;
 use skynet_model::time::Timestamp;
 
 use super::{
-    DeleteFiles, Deleted, Exec, ExecOutput, FsStat, Host, HostError, MAX_READ, Process, ServiceState, UnitVerb,
+    DeleteFiles, Deleted, Exec, ExecOutput, FileStat, FsStat, Host, HostError, MAX_READ, Process, ServiceState, Stream,
+    UnitVerb,
 };
 
 pub(crate) use clock::boot_ms;
@@ -79,6 +83,10 @@ impl Host for LocalHost {
         clock::boot_ms()
     }
 
+    fn boot_us(&self) -> i64 {
+        clock::boot_us()
+    }
+
     fn boot_id(&self) -> Result<String, HostError> {
         let mut text = Vec::new();
         self.read(Path::new("/proc/sys/kernel/random/boot_id"), &mut text)?;
@@ -103,6 +111,40 @@ impl Host for LocalHost {
             total_inodes: stat.f_files,
             free_inodes: stat.f_ffree,
         })
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<String>, HostError> {
+        look::list(self, dir)
+    }
+
+    fn read_link(&self, path: &Path) -> Result<PathBuf, HostError> {
+        std::fs::read_link(self.real(path)).map_err(|e| io_error(&path.to_string_lossy(), &e))
+    }
+
+    fn file_stat(&self, path: &Path) -> Result<FileStat, HostError> {
+        look::stat(self, path)
+    }
+
+    fn digest(&self, path: &Path, most: u64) -> Result<([u8; 32], u64), HostError> {
+        look::digest(self, path, most)
+    }
+
+    fn resolve(&self, name: &str, timeout: Duration) -> Result<Vec<IpAddr>, HostError> {
+        net::resolve(name, timeout)
+    }
+
+    fn connect(&self, to: SocketAddr, timeout: Duration) -> Result<Box<dyn Stream>, HostError> {
+        net::connect(to, timeout)
+    }
+
+    fn ask(
+        &self,
+        to: SocketAddr,
+        question: &[u8],
+        timeout: Duration,
+        fits: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Vec<u8>, HostError> {
+        net::ask(to, question, timeout, fits)
     }
 
     fn processes(&self) -> Result<Vec<Process>, HostError> {
