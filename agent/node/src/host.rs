@@ -241,8 +241,15 @@ pub trait Host: Send + Sync {
         let _ = (question, timeout, fits);
         Err(HostError::Unsupported(format!("{to}: datagrams cannot be sent from here")))
     }
-    /// All processes.
-    fn processes(&self) -> Result<Vec<Process>, HostError>;
+    /// All processes, in order of number, in place of what `into` held; its room is used again. After an error what it
+    /// holds means nothing.
+    fn list_processes(&self, into: &mut Vec<Process>) -> Result<(), HostError>;
+    /// All processes, in order of number.
+    fn processes(&self) -> Result<Vec<Process>, HostError> {
+        let mut all = Vec::new();
+        self.list_processes(&mut all)?;
+        Ok(all)
+    }
     /// One process; `Missing` when it is gone.
     fn process(&self, pid: u32) -> Result<Process, HostError>;
     /// The name of a user id; the number as text when it has none.

@@ -115,11 +115,12 @@ impl Host for FixtureHost {
     ) -> Result<Vec<u8>, HostError> {
         self.files().ask(to, question, timeout, fits)
     }
-    fn processes(&self) -> Result<Vec<Process>, HostError> {
-        if let Some(set) = &*self.processes.lock().unwrap() {
-            return Ok(set.clone());
-        }
-        Ok(self.files().processes()?.into_iter().map(Self::tidy).collect())
+    fn list_processes(&self, into: &mut Vec<Process>) -> Result<(), HostError> {
+        *into = match &*self.processes.lock().unwrap() {
+            Some(set) => set.clone(),
+            None => self.files().processes()?.into_iter().map(Self::tidy).collect(),
+        };
+        Ok(())
     }
     fn process(&self, pid: u32) -> Result<Process, HostError> {
         let gone = || HostError::Missing(format!("process {pid}"));
