@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use skynet_model::time::Span;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{Config, ConfigError};
 use crate::{app, readings, watch};
@@ -94,8 +95,8 @@ impl Given {
 impl Cli {
     /// What is logged where the environment does not say. Beside a screen that is drawn a log line is only dirt.
     #[must_use]
-    pub fn log_level(&self) -> &'static str {
-        if matches!(self.command, What::Readings { watch: true, .. }) { "off" } else { "info" }
+    pub fn log_level(&self) -> LevelFilter {
+        if matches!(self.command, What::Readings { watch: true, .. }) { LevelFilter::OFF } else { LevelFilter::INFO }
     }
 }
 
