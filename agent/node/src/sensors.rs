@@ -99,10 +99,10 @@ const SENSORS: [Entry; 17] = [
     Entry { spec: &process::SPEC, build: process::build, builtin: true },
     Entry { spec: &service::SPEC, build: service::build, builtin: false },
     Entry { spec: &tcp::SPEC, build: tcp::build, builtin: false },
-    Entry { spec: &temperature::SPEC, build: temperature::build, builtin: true },
+    Entry { spec: &temperature::SPEC, build: temperature::build, builtin: false },
     Entry { spec: &time::SPEC, build: time::build, builtin: false },
     Entry { spec: &tls::SPEC, build: tls::build, builtin: false },
-    Entry { spec: &users::SPEC, build: users::build, builtin: true },
+    Entry { spec: &users::SPEC, build: users::build, builtin: false },
 ];
 
 const fn specs() -> [&'static SensorSpec; SENSORS.len()] {
@@ -320,7 +320,7 @@ mod tests {
     fn builtin_uses_build_and_carry_their_defaults() {
         let uses = all_builtin_uses();
         let names: Vec<_> = uses.iter().map(|u| u.sensor).collect();
-        assert_eq!(names, ["cpu", "disk", "load", "memory", "network", "process", "temperature", "users"]);
+        assert_eq!(names, ["cpu", "disk", "load", "memory", "network", "process"]);
         assert_eq!(uses[5].params.get("top"), Some(&Value::Int(5)));
     }
 
