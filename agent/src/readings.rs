@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use skynet_model::catalogue::Unit;
-use skynet_model::policy::{Bundle, Script, SensorUse, fits, load};
+use skynet_model::policy::{Bundle, Script, SensorUse, fits, load_sensors};
 use skynet_model::series::{Labels, SeriesKey};
 use skynet_model::time::{Span, Timestamp};
 use skynet_node::actor::kept_policy;
@@ -81,7 +81,7 @@ pub(crate) fn plain(text: &str) -> String {
 
 fn of_policy(bundle: &str, labels: &Labels) -> anyhow::Result<(Vec<SensorUse>, BTreeMap<String, Script>)> {
     let bundle = Bundle::decode(bundle.as_bytes())?;
-    let policy = load(&bundle.files, skynet_node::catalogue())
+    let policy = load_sensors(&bundle.files, skynet_node::catalogue())
         .map_err(|mistakes| anyhow::anyhow!("the kept policy does not load here: {} mistakes", mistakes.len()))?;
     let uses = policy.sensors_for(labels).into_iter().cloned().collect();
     Ok((uses, policy.scripts))
