@@ -4,6 +4,7 @@
 //! is bounded: series a server, series of the fleet, and bytes; when bytes run out, each series' past gets shorter.
 
 mod chunk;
+mod sealed;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +15,7 @@ use skynet_model::series::SeriesKey;
 use skynet_model::time::{Span, Timestamp};
 
 use chunk::Chunk;
+pub use sealed::{Archive, Place, Sealed};
 
 /// How far the past reaches.
 pub const KEPT: Span = Span::hours(1);
