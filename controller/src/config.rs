@@ -1,5 +1,7 @@
 //! The controller's configuration file: TOML, unknown keys are errors.
 
+mod offsite;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use skynet_model::name::ServerId;
 use skynet_model::series::{Labels, MAX_LABELS, MAX_TEXT};
+
+use crate::journal::Address;
+pub use offsite::Offsite;
 
 /// Largest file that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -33,9 +38,11 @@ pub struct Config {
     /// Known servers and the labels operators give them.
     #[serde(default)]
     pub servers: BTreeMap<ServerId, Server>,
-    /// What `contact:` documents name.
+    /// What `contact:` documents and `[redis]` name.
     #[serde(default)]
     pub credentials: BTreeMap<String, Credential>,
+    /// The offsite copy, where there is one.
+    pub redis: Option<Offsite>,
 }
 
 /// `[servers.NAME]`.
@@ -96,6 +103,10 @@ impl Config {
                     return Err(format!("credential `{name}` needs either `file` or `url`"));
                 }
             }
+        }
+        if let Some(offsite) = &mut config.redis {
+            offsite.settle(folder, &config.credentials)?;
+            Address::parse(&offsite.url, offsite.insecure_plaintext).map_err(|e| format!("[redis] url: {e}"))?;
         }
         let fleet_fine = ServerId::new(&config.fleet).is_ok();
         if !fleet_fine {
