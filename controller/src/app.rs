@@ -24,9 +24,12 @@ use crate::notify::{Console, Patience, Runner, WAITING};
 use crate::operator::{self, Operator};
 use crate::plain::plain;
 use crate::policies::{Policies, Terms};
+use crate::store::{self, Sources, Store};
 
 /// How long an orderly end may take.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Sealed chunks of readings that wait for the offsite copy.
+const SEALED: usize = 4096;
 /// The engine's thread parses nothing deep, but evaluates what policy nests.
 const STACK: usize = 8 << 20;
 
@@ -116,6 +119,9 @@ impl App {
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { config, terms, credentials, listener, socket, _lock } = self;
         let (mut journal, events) = Journal::open_folder(&config.data_dir.join("journal"))?;
+        let settings = store::Settings::of(&config).map_err(anyhow::Error::msg)?;
+        let store = settings.map(|settings| Store::open(settings, &mut journal)).transpose();
+        let store = store.map_err(anyhow::Error::msg)?;
         journal.compact_if_due();
         let policies = Policies::open(&config.data_dir.join("policy"), &events, &terms)?;
         let pending = pending_notices(&events);
@@ -167,6 +173,17 @@ impl App {
             let _ = core_ended.send(result);
         })?;
 
+        // Whoever seals chunks of readings hands them over here.
+        let (_seals, sealed) = mpsc::channel(SEALED);
+        let mut copy = None;
+        if let Some(store) = store {
+            // The feed is full once the core answers.
+            let _ = core.ask(|_| ()).await;
+            let (feed, history) = (Arc::clone(&feed), Arc::clone(&history));
+            let sources = Sources { feed, history, sealed, archive: None, core: core.clone(), clock: clock::now };
+            copy = Some(store.start(sources)?);
+        }
+
         let (down, going_down) = watch::channel(false);
         let until_down = |mut going_down: watch::Receiver<bool>| async move {
             let _ = going_down.wait_for(|down| *down).await;
@@ -178,7 +195,8 @@ impl App {
         });
         let fleet = Fleet::new(core.clone(), Arc::clone(&history), config.fleet.clone());
         let mut fleet = tokio::spawn(fleet.serve(incoming, until_down(going_down.clone())));
-        let operators = Operator::new(core.clone(), history, feed, terms);
+        let board = copy.as_ref().map(|copy| Arc::clone(&copy.board));
+        let operators = Operator::new(core.clone(), history, feed, terms).with_store(board);
         let mut operators = tokio::spawn(operators.serve(socket, until_down(going_down)));
         tracing::info!("agents connect to {address}, operators to {}", config.socket().display());
 
@@ -200,7 +218,12 @@ impl App {
             if !core_gone {
                 let _ = core_end.await;
             }
+            // The core's last events go along, if Redis takes them.
+            let copied = copy.map(|mut copy| tokio::task::spawn_blocking(move || copy.stop()));
             let _ = (&mut runner).await;
+            if let Some(copied) = copied {
+                let _ = copied.await;
+            }
         };
         if tokio::time::timeout(DRAIN, drain).await.is_err() {
             tracing::warn!("not everything ended within {} s; going down all the same", DRAIN.as_secs());

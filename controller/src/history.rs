@@ -4,6 +4,7 @@
 //! is bounded: series a server, series of the fleet, and bytes; when bytes run out, each series' past gets shorter.
 
 mod chunk;
+mod redis;
 mod sealed;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -14,6 +15,7 @@ use skynet_model::name::ServerId;
 use skynet_model::series::SeriesKey;
 use skynet_model::time::{Span, Timestamp};
 
+pub use self::redis::{Changes, Latest, Packs, decode, read_hour};
 use chunk::Chunk;
 pub use sealed::{Archive, Place, Sealed};
 

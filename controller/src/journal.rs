@@ -20,12 +20,12 @@ use skynet_model::event::{Event, EventBody};
 use skynet_model::incident::Notice;
 use skynet_model::time::Timestamp;
 
+pub use self::redis::{Access, Address, Call, Connection, Fault as RedisFault, FaultKind, Layout, Reply, first_line};
 pub use compact::what_matters;
 pub use feed::{Feed, RING};
 pub use hold::{Bounds, Dropped, Hold, Waiting};
 pub use memory::{Fault, Memory};
 pub use outbox::{Kept, Outbox};
-pub use self::redis::{Access, Address, Call, Connection, Fault as RedisFault, FaultKind, Layout, Reply, first_line};
 pub use storage::{Folder, Storage};
 
 use hold::Segment;
@@ -289,7 +289,7 @@ impl Journal {
     fn compact(&mut self, due: usize) -> Result<(usize, usize), JournalError> {
         let mut events = Vec::new();
         let last = std::mem::take(&mut self.last);
-        let sources: Vec<String> = 
+        let sources: Vec<String> =
             self.compacted.iter().chain(self.sealed[..due].iter().map(|s| &s.name)).cloned().collect();
         let read: Result<Vec<_>, _> = sources.iter().map(|name| self.read(name, &mut events, true)).collect();
         let covered = std::mem::replace(&mut self.last, last);

@@ -7,6 +7,7 @@ mod documents;
 mod explain;
 mod peer;
 mod socket;
+mod store;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::core::{Handle, MAX_TEXT, Order, Refused, View};
 use crate::history::History;
 use crate::journal::Feed;
 use crate::policies::{PolicyError, Terms};
+use crate::store::Board;
 
 pub use socket::{SocketError, bind};
 
@@ -47,13 +49,21 @@ pub struct Operator {
     history: Arc<History>,
     feed: Arc<Feed>,
     terms: Terms,
+    store: Option<Arc<Board>>,
 }
 
 impl Operator {
     /// The API over the other rooms.
     #[must_use]
     pub fn new(core: Handle, history: Arc<History>, feed: Arc<Feed>, terms: Terms) -> Self {
-        Self { core, history, feed, terms }
+        Self { core, history, feed, terms, store: None }
+    }
+
+    /// With the offsite copy, where there is one.
+    #[must_use]
+    pub fn with_store(mut self, store: Option<Arc<Board>>) -> Self {
+        self.store = store;
+        self
     }
 
     /// Serves until `stop`.
@@ -125,6 +135,7 @@ type Lines = Pin<Box<dyn Stream<Item = Result<v1::Document, Status>> + Send>>;
 #[tonic::async_trait]
 impl OperatorService for Operator {
     type LogsStream = Lines;
+    type VerifyStoreStream = Lines;
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::Documents>, Status> {
         operator(&request)?;
@@ -166,8 +177,9 @@ impl OperatorService for Operator {
                     version.map_err(|_| Status::invalid_argument("a policy is named by its version's number"))?;
                 self.ask(move |view| documents::policy(view, version)).await?
             }
+            "store" => Some(store::status(self.store.as_deref(), crate::clock::now())),
             other => {
-                let text = format!("`{}` is not server, incident or policy", other.escape_debug());
+                let text = format!("`{}` is not server, incident, policy or store", other.escape_debug());
                 return Err(Status::invalid_argument(text));
             }
         };
@@ -245,6 +257,11 @@ impl OperatorService for Operator {
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::Document>, Status> {
         let by = operator(&request)?;
         self.order(Order::Resume { by }).await
+    }
+
+    async fn verify_store(&self, request: Request<v1::VerifyStoreRequest>) -> Result<Response<Lines>, Status> {
+        operator(&request)?;
+        store::verify(self.store.as_deref(), &self.feed).map(Response::new)
     }
 }
 

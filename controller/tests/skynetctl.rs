@@ -27,6 +27,11 @@ const EVENTS: [&str; 2] = [
     r#"{"seq":2,"time":1793502855927,"event":"resumed","by":"root"}"#,
 ];
 
+const VERIFIED: [&str; 2] = [
+    r#"{"events":1000,"total":1500,"compared":900,"missing":0,"sealed":true,"done":false,"bad":null,"fault":null}"#,
+    r#"{"events":1200,"total":1500,"compared":900,"missing":0,"sealed":true,"done":true,"bad":1201,"fault":"odd \u001b[2J"}"#,
+];
+
 /// A controller that answers by the script above and notes what it was asked.
 #[derive(Clone, Default)]
 struct Script {
@@ -103,6 +108,14 @@ impl OperatorService for Script {
     async fn resume(&self, _: Request<v1::ResumeRequest>) -> Answer<v1::Document> {
         self.note("resume".to_owned());
         document(r#"{"halted":false}"#)
+    }
+
+    type VerifyStoreStream = Self::LogsStream;
+
+    async fn verify_store(&self, _: Request<v1::VerifyStoreRequest>) -> Answer<Self::VerifyStoreStream> {
+        self.note("verify store".to_owned());
+        let json = VERIFIED.map(|json| Ok(v1::Document { json: json.to_owned() }));
+        Ok(Response::new(Box::pin(tokio_stream::iter(json))))
     }
 }
 

@@ -72,7 +72,8 @@ fn timeout() -> Span {
 
 fn bytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let text = String::deserialize(deserializer)?;
-    parse_bytes(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not a size such as 512MiB or 10GiB")))
+    parse_bytes(&text)
+        .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not a size such as 512MiB or 10GiB")))
 }
 
 fn parse_bytes(text: &str) -> Option<u64> {
@@ -91,7 +92,9 @@ fn parse_bytes(text: &str) -> Option<u64> {
 /// What stands in `[credentials]` for `name`, which has to be a file.
 fn secret<'a>(credentials: &'a BTreeMap<String, Credential>, key: &str, name: &str) -> Result<&'a Path, String> {
     match credentials.get(name) {
-        None => Err(format!("[redis] {key} = \"{name}\": there is no such credential; add [credentials] {name} = {{ file = \"...\" }}")),
+        None => Err(format!(
+            "[redis] {key} = \"{name}\": there is no such credential; add [credentials] {name} = {{ file = \"...\" }}"
+        )),
         Some(Credential { file: Some(file), .. }) => Ok(file),
         Some(Credential { file: None, .. }) => Err(format!(
             "[redis] {key} = \"{name}\": that credential is no file; use {name} = {{ file = \"...\" }}, readable by the controller only"
@@ -135,7 +138,10 @@ impl Offsite {
     ///
     /// # Errors
     /// The credential is not there or is no file; with the remedy.
-    pub fn chain_key_file<'a>(&self, credentials: &'a BTreeMap<String, Credential>) -> Result<Option<&'a Path>, String> {
+    pub fn chain_key_file<'a>(
+        &self,
+        credentials: &'a BTreeMap<String, Credential>,
+    ) -> Result<Option<&'a Path>, String> {
         self.chain_key.as_deref().map(|name| secret(credentials, "chain_key", name)).transpose()
     }
 }

@@ -148,7 +148,7 @@ mod tests {
         let (count, dropped) = hold.released(&sealed, now(75));
         let dropped = dropped.unwrap();
         assert_eq!((count, dropped.first, dropped.last), (2, 11, 20));
-        assert!(dropped.why.contains("72h"), "{}", dropped.why);
+        assert!(dropped.why.contains("3d"), "{}", dropped.why);
     }
 
     #[test]

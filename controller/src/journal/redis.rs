@@ -244,7 +244,8 @@ async fn connect(access: &Access, password: Option<String>, ca: Option<Vec<u8>>)
     }
     let single = AsyncConnectionConfig::new();
     let single = single.set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
-    let infos = hosts.iter().map(|host| Ok(endpoint(host).into_connection_info()?.set_redis_settings(settings.clone())));
+    let infos =
+        hosts.iter().map(|host| Ok(endpoint(host).into_connection_info()?.set_redis_settings(settings.clone())));
     let mut infos = infos.collect::<Result<Vec<_>, RedisError>>()?;
     match layout {
         Layout::Single => {

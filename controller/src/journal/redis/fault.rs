@@ -89,7 +89,11 @@ impl std::fmt::Display for Fault {
             FaultKind::Setup => write!(f, "{text}"),
             FaultKind::Down => write!(f, "no Redis at {place}: {text}"),
             FaultKind::Slow(time) => {
-                write!(f, "Redis at {place} did not answer within {} s; see its load and the way there", time.as_secs_f32())
+                write!(
+                    f,
+                    "Redis at {place} did not answer within {} s; see its load and the way there",
+                    time.as_secs_f32()
+                )
             }
             FaultKind::Denied => write!(
                 f,
@@ -114,7 +118,10 @@ impl std::fmt::Display for Fault {
             FaultKind::WrongType => write!(f, "Redis at {place}: a key holds something of another type ({text})"),
             FaultKind::Busy => write!(f, "Redis at {place} is not ready yet ({text})"),
             FaultKind::NotSaving => {
-                write!(f, "Redis at {place} refuses writes because it cannot save them; see its log and its disk ({text})")
+                write!(
+                    f,
+                    "Redis at {place} refuses writes because it cannot save them; see its log and its disk ({text})"
+                )
             }
             FaultKind::Other => write!(f, "Redis at {place} refused: {text}"),
         }

@@ -1,0 +1,235 @@
+//! Readings on their way: latest values at most once a second, chunks as they are sealed.
+//!
+//! They go over a connection of their own, so that they never hold events up. Nothing of the present is kept for later:
+//! while Redis is away, latest values are simply not sent. Chunks stay on disk; Redis itself knows how far they are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use skynet_model::time::{Span, Timestamp};
+use tokio::sync::{mpsc, watch};
+
+use super::board::{Board, Part};
+use super::{Keys, Settings, Sources, Trouble};
+use crate::history::{Archive, History, Latest, Packs, Place, Sealed};
+use crate::journal::{Call, Connection, FaultKind};
+
+/// How often latest values are looked at.
+const EVERY: Duration = Duration::from_secs(1);
+/// Series that are looked at in one second; with more, each server's come less often.
+const SERIES: usize = 50_000;
+/// Commands that are sent at once.
+const CALLS: usize = 256;
+/// Bytes of chunks that are read back at once, and in one second at most.
+const CHUNK_BYTES: usize = 4 << 20;
+/// Chunks taken from the channel at once.
+const CHUNKS: usize = 1024;
+/// The wait after a trouble.
+const PAUSE: Duration = Duration::from_secs(2);
+/// The file that says that chunks of this data folder were sent: without it all are sent again.
+const MARK: &str = "store-chunks.json";
+
+/// The readings' part of the copy.
+pub(super) struct Readings {
+    settings: Settings,
+    keys: Keys,
+    history: Arc<History>,
+    board: Arc<Board>,
+    ready: watch::Receiver<bool>,
+    turn: usize,
+}
+
+/// What is known on one connection.
+#[derive(Default)]
+struct Known {
+    latest: Latest,
+    packs: Packs,
+    place: Option<Place>,
+}
+
+impl Readings {
+    pub(super) fn new(settings: &Settings, sources: &Sources, board: Arc<Board>, ready: watch::Receiver<bool>) -> Self {
+        let (settings, history) = (settings.clone(), Arc::clone(&sources.history));
+        Self { keys: Keys::new(&settings.fleet), settings, history, board, ready, turn: 0 }
+    }
+
+    /// Runs for ever.
+    pub(super) async fn run(mut self, mut sealed: mpsc::Receiver<Sealed>, archive: Option<Arc<dyn Archive>>) {
+        loop {
+            // The events' part knows whether what is there is ours. When it ends, so does this.
+            if self.ready.wait_for(|ready| *ready).await.is_err() {
+                return std::future::pending().await;
+            }
+            if let Err(trouble) = self.session(&mut sealed, archive.as_ref()).await {
+                self.board.begin(Part::Readings, &trouble).await;
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// One connection, as long as the events' part is well.
+    async fn session(
+        &mut self,
+        sealed: &mut mpsc::Receiver<Sealed>,
+        archive: Option<&Arc<dyn Archive>>,
+    ) -> Result<(), Trouble> {
+        let mut connection = Connection::open(&self.settings.access).await?;
+        let mut known = Known::default();
+        if archive.is_some() {
+            known.place = self.place(&mut connection).await?;
+        }
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut waiting: Vec<Sealed> = Vec::new();
+        loop {
+            tick.tick().await;
+            if !*self.ready.borrow() {
+                return Ok(());
+            }
+            while waiting.len() < CHUNKS
+                && let Ok(chunk) = sealed.try_recv()
+            {
+                waiting.push(chunk);
+            }
+            self.send_latest(&mut connection, &mut known.latest).await?;
+            match archive {
+                // What came through the channel is on disk, too, and there it has a place.
+                Some(archive) => {
+                    waiting.clear();
+                    self.send_kept(&mut connection, &mut known, archive).await?;
+                }
+                None => {
+                    self.send_chunks(&mut connection, &mut known.packs, &waiting, None).await?;
+                    waiting.clear();
+                }
+            }
+            self.board.end(Part::Readings).await;
+        }
+    }
+
+    async fn send_latest(&mut self, connection: &mut Connection, latest: &mut Latest) -> Result<(), Trouble> {
+        let mut servers = self.history.servers();
+        servers.sort_unstable();
+        let (mut seen, mut sent) = (0, 0);
+        let mut calls = Vec::new();
+        for _ in 0..servers.len() {
+            let Some(server) = servers.get(self.turn % servers.len()) else { break };
+            self.turn = (self.turn + 1) % servers.len();
+            let values = self.history.latest(server);
+            seen += values.len() + 1;
+            let changes = latest.changes(server, &values);
+            if !changes.is_empty() {
+                sent += changes.set.len() as u64;
+                calls.extend(changes.calls(&self.keys, server));
+                calls.push(Call::new("PUBLISH").arg(self.keys.live()).arg(changes.message(server)));
+            }
+            if calls.len() >= CALLS {
+                self.pipeline(connection, std::mem::take(&mut calls), &self.keys.latest(server)).await?;
+            }
+            if seen > SERIES {
+                break;
+            }
+        }
+        let key = servers.first().map_or_else(|| self.keys.meta(), |server| self.keys.latest(server));
+        self.pipeline(connection, calls, &key).await?;
+        if sent > 0 {
+            self.board.latest_sent(sent, self.board.now());
+        }
+        Ok(())
+    }
+
+    async fn send_kept(
+        &self,
+        connection: &mut Connection,
+        known: &mut Known,
+        archive: &Arc<dyn Archive>,
+    ) -> Result<(), Trouble> {
+        let kept = archive.sealed_after(known.place, CHUNK_BYTES);
+        let kept =
+            kept.map_err(|e| Trouble::Own(format!("chunks of readings cannot be read back for the copy: {e}")))?;
+        let Some((place, _)) = kept.last() else { return Ok(()) };
+        let place = *place;
+        let chunks: Vec<Sealed> = kept.into_iter().map(|(_, chunk)| chunk).collect();
+        self.send_chunks(connection, &mut known.packs, &chunks, Some(place)).await?;
+        known.place = Some(place);
+        Ok(())
+    }
+
+    async fn send_chunks(
+        &self,
+        connection: &mut Connection,
+        packs: &mut Packs,
+        chunks: &[Sealed],
+        place: Option<Place>,
+    ) -> Result<(), Trouble> {
+        let Some(newest) = chunks.iter().map(|chunk| chunk.last).max() else { return Ok(()) };
+        let oldest = Timestamp(self.board.now().0 - self.settings.chunks_keep.0 - Span::hours(1).0);
+        // What would end at once need not be sent.
+        let fresh: Vec<Sealed> = chunks.iter().filter(|chunk| chunk.first > oldest).cloned().collect();
+        let keep = self.settings.chunks_keep;
+        let mut calls = packs.calls(connection, &self.keys, &fresh, keep).await?;
+        if let Some(Place { file, offset }) = place {
+            calls.push(Call::new("HSET").arg(self.keys.archive()).arg("place").arg(format!("{file} {offset}")));
+        }
+        while !calls.is_empty() {
+            let rest = calls.split_off(calls.len().min(CALLS));
+            let key = chunks.first().map_or_else(String::new, |chunk| self.keys.series(&chunk.server));
+            self.pipeline(connection, std::mem::replace(&mut calls, rest), &key).await?;
+        }
+        if place.is_some() {
+            self.mark()?;
+        }
+        let bytes = fresh.iter().map(|chunk| chunk.bytes.len() as u64).sum();
+        self.board.chunks_sent(fresh.len() as u64, bytes, newest);
+        Ok(())
+    }
+
+    /// Sends; a wrong type is told with the key that is asked about.
+    async fn pipeline(&self, connection: &mut Connection, calls: Vec<Call>, key: &str) -> Result<(), Trouble> {
+        let Err(fault) = connection.pipeline(calls).await else { return Ok(()) };
+        if fault.kind == FaultKind::WrongType {
+            let is = connection.call(&Call::new("TYPE").arg(key)).await?;
+            let is = is.text().unwrap_or_default().to_owned();
+            if is != "hash" && is != "none" {
+                return Err(Trouble::WrongType { key: key.to_owned(), is, should: "hash" });
+            }
+        }
+        Err(fault.into())
+    }
+
+    /// Behind which chunk the copy goes on. Redis knows it, so that a wiped or rolled back one gets again what it lost;
+    /// a data folder that has sent nothing yet begins with its first chunk.
+    async fn place(&self, connection: &mut Connection) -> Result<Option<Place>, Trouble> {
+        if !self.settings.data_dir.join(MARK).exists() {
+            return Ok(None);
+        }
+        let reply = connection.call(&Call::new("HGET").arg(self.keys.archive()).arg("place")).await?;
+        Ok(reply.text().and_then(parse_place))
+    }
+
+    fn mark(&self) -> Result<(), Trouble> {
+        let path = self.settings.data_dir.join(MARK);
+        if path.exists() {
+            return Ok(());
+        }
+        super::state::replace(&path, "{\"format\":1}\n")
+            .map_err(|e| Trouble::Own(format!("cannot write {}: {e}", path.display())))
+    }
+}
+
+fn parse_place(text: &str) -> Option<Place> {
+    let (file, offset) = text.split_once(' ')?;
+    Some(Place { file: file.parse().ok()?, offset: offset.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_of_format_1_is_read_for_ever() {
+        assert_eq!(parse_place("7 4096"), Some(Place { file: 7, offset: 4096 }));
+        assert_eq!(parse_place("7"), None);
+        assert_eq!(parse_place(""), None);
+    }
+}
