@@ -1,6 +1,7 @@
 //! What end-to-end tests share: the folder of built programs, and the demo's stage.
 
 pub mod hostile;
+pub mod load;
 pub mod sim;
 
 use std::path::PathBuf;
