@@ -174,7 +174,7 @@ impl Store {
         let shown = Arc::clone(&board);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
-            let (ready, is_ready) = watch::channel(false);
+            let (ready, is_ready) = watch::channel(0);
             let readings = readings::Readings::new(&self.settings, &sources, Arc::clone(&board), is_ready);
             let mirror = mirror::Mirror::new(self, &sources, board, ready);
             let until = |mut stopped: watch::Receiver<bool>| async move {

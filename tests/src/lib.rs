@@ -2,6 +2,7 @@
 
 pub mod hostile;
 pub mod load;
+pub mod redis;
 pub mod sim;
 
 use std::path::PathBuf;

@@ -35,6 +35,7 @@ impl Part {
 #[derive(Clone, Debug)]
 struct Active {
     word: &'static str,
+    same: String,
     message: String,
     since: Timestamp,
     told: bool,
@@ -47,7 +48,7 @@ struct Inner {
     /// When the oldest event that is not copied happened.
     oldest: Option<Timestamp>,
     troubles: BTreeMap<Part, Active>,
-    told: HashMap<&'static str, Timestamp>,
+    told: HashMap<String, Timestamp>,
     sent: u64,
     stream: u64,
     latest: u64,
@@ -153,23 +154,24 @@ impl Board {
 
     /// A part has a trouble; told if it is a new one.
     pub(super) async fn begin(&self, part: Part, trouble: &Trouble) {
-        let (word, now) = (trouble.word(), self.now());
+        let (word, same, now) = (trouble.word(), trouble.same(), self.now());
         let message = format!("{}{}", lower_reason(&trouble.to_string()), self.waiting_text(now));
         let told = {
             let mut inner = self.inner();
             inner.connected = inner.connected && part != Part::Events;
-            if let Some(active) = inner.troubles.get_mut(&part).filter(|active| active.word == word) {
+            if let Some(active) = inner.troubles.get_mut(&part).filter(|active| active.same == same) {
                 active.message = message;
                 return;
             }
             // Both connections fail when Redis does; it is said once.
-            let known = inner.troubles.values().any(|active| active.word == word && active.told);
-            let recent = inner.told.get(word).is_some_and(|at| now.since(*at) < AGAIN);
+            let known = inner.troubles.values().any(|active| active.same == same && active.told);
+            let recent = inner.told.get(&same).is_some_and(|at| now.since(*at) < AGAIN);
             let told = !known && !recent;
             if told {
-                inner.told.insert(word, now);
+                inner.told.retain(|_, at| now.since(*at) < AGAIN);
+                inner.told.insert(same.clone(), now);
             }
-            inner.troubles.insert(part, Active { word, message: message.clone(), since: now, told });
+            inner.troubles.insert(part, Active { word, same, message: message.clone(), since: now, told });
             told
         };
         if told {

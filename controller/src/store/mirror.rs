@@ -37,15 +37,17 @@ pub(super) struct Mirror {
     feed: Arc<Feed>,
     board: Arc<Board>,
     policies: PathBuf,
-    ready: watch::Sender<bool>,
+    ready: watch::Sender<u64>,
     dropped: Arc<crate::journal::Hold>,
     /// The stream's head while attached.
     head: Head,
     unsaved: Option<String>,
+    /// How often the copy was taken up.
+    attached: u64,
 }
 
 impl Mirror {
-    pub(super) fn new(store: Store, sources: &Sources, board: Arc<Board>, ready: watch::Sender<bool>) -> Self {
+    pub(super) fn new(store: Store, sources: &Sources, board: Arc<Board>, ready: watch::Sender<u64>) -> Self {
         let Store { settings, key, state, hold } = store;
         let outbox = Outbox::new(&settings.journal(), Arc::clone(&sources.feed));
         let head = Head { seq: state.seq, hash: state.hash, base: None };
@@ -62,6 +64,7 @@ impl Mirror {
             ready,
             head,
             unsaved: None,
+            attached: 0,
         }
     }
 
@@ -79,7 +82,7 @@ impl Mirror {
                 result = self.session(&mut stop) => result,
                 () = overdue => return,
             };
-            self.ready.send_replace(false);
+            self.ready.send_replace(0);
             match result {
                 Ok(Ended::Stopped) => return,
                 // Somebody else changed something: what it is shows when the copy is taken up again.
@@ -138,7 +141,8 @@ impl Mirror {
             }
         }
         self.board.end(Part::Events).await;
-        self.ready.send_replace(true);
+        self.attached += 1;
+        self.ready.send_replace(self.attached);
         Ok(())
     }
 

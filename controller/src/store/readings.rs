@@ -35,7 +35,8 @@ pub(super) struct Readings {
     keys: Keys,
     history: Arc<History>,
     board: Arc<Board>,
-    ready: watch::Receiver<bool>,
+    /// How often the events' part has taken up the copy; 0 while it has not.
+    ready: watch::Receiver<u64>,
     turn: usize,
 }
 
@@ -48,7 +49,7 @@ struct Known {
 }
 
 impl Readings {
-    pub(super) fn new(settings: &Settings, sources: &Sources, board: Arc<Board>, ready: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(settings: &Settings, sources: &Sources, board: Arc<Board>, ready: watch::Receiver<u64>) -> Self {
         let (settings, history) = (settings.clone(), Arc::clone(&sources.history));
         Self { keys: Keys::new(&settings.fleet), settings, history, board, ready, turn: 0 }
     }
@@ -57,19 +58,20 @@ impl Readings {
     pub(super) async fn run(mut self, mut sealed: mpsc::Receiver<Sealed>, archive: Option<Arc<dyn Archive>>) {
         loop {
             // The events' part knows whether what is there is ours. When it ends, so does this.
-            if self.ready.wait_for(|ready| *ready).await.is_err() {
+            let Ok(attached) = self.ready.wait_for(|attached| *attached > 0).await.map(|attached| *attached) else {
                 return std::future::pending().await;
-            }
-            if let Err(trouble) = self.session(&mut sealed, archive.as_ref()).await {
+            };
+            if let Err(trouble) = self.session(attached, &mut sealed, archive.as_ref()).await {
                 self.board.begin(Part::Readings, &trouble).await;
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
 
-    /// One connection, as long as the events' part is well.
+    /// One connection, as long as the events' part is well. What is taken up anew may have been wiped.
     async fn session(
         &mut self,
+        attached: u64,
         sealed: &mut mpsc::Receiver<Sealed>,
         archive: Option<&Arc<dyn Archive>>,
     ) -> Result<(), Trouble> {
@@ -83,7 +85,7 @@ impl Readings {
         let mut waiting: Vec<Sealed> = Vec::new();
         loop {
             tick.tick().await;
-            if !*self.ready.borrow() {
+            if *self.ready.borrow() != attached {
                 return Ok(());
             }
             while waiting.len() < CHUNKS

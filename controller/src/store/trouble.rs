@@ -102,6 +102,26 @@ impl Trouble {
     }
 }
 
+impl Trouble {
+    /// Equal for what need not be told twice.
+    pub(super) fn same(&self) -> String {
+        match self {
+            Self::WrongType { key, .. } => format!("{} {key}", self.word()),
+            Self::Own(text) => text.clone(),
+            Self::Fault(_)
+            | Self::TooOld { .. }
+            | Self::Format { .. }
+            | Self::OtherFleet { .. }
+            | Self::OtherInstance { .. }
+            | Self::Unmarked { .. }
+            | Self::Ahead { .. }
+            | Self::Forked { .. }
+            | Self::Seal { .. }
+            | Self::Damaged { .. } => self.word().to_owned(),
+        }
+    }
+}
+
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
