@@ -36,7 +36,7 @@ pub const SEGMENT_BYTES: u64 = 16 << 20;
 /// With so many sealed segments the journal is compacted.
 const SEALED: usize = 2;
 /// With so many events read, those that do not matter any more are let go.
-const MANY: usize = 500_000;
+const MANY: usize = 100_000;
 const TEMPORARY: &str = "compact.tmp";
 
 /// Why the journal cannot be read or written.

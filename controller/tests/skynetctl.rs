@@ -69,6 +69,7 @@ impl OperatorService for Script {
         match request.name.as_str() {
             "i-1" => document(INCIDENT),
             "web1" => document(SERVER),
+            "" => document(r#"{"redis":null}"#),
             "odd" => document("{\"id\":"),
             name => Err(Status::not_found(format!("there is no {} called {name}\u{1b}[2J", request.kind))),
         }
@@ -223,6 +224,22 @@ fn an_empty_list_is_no_failure_and_leaves_standard_output_to_programs() {
     assert_eq!(fake.run(&["get", "incidents", "-o", "json"]).out, "[]\n");
     let ran = fake.run(&["get", "inc", "--all"]);
     assert!(ran.out.contains("web1 is away \\u{1b}[31m"), "{}", ran.out);
+}
+
+#[test]
+fn a_bad_copy_is_a_failure_that_names_its_first_bad_event() {
+    let fake = Fake::start();
+    let ran = fake.run(&["store", "verify"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert_eq!(ran.err, "skynetctl: event 1201: odd \\u{1b}[2J\n");
+    let ran = fake.run(&["store", "verify", "-o", "json"]);
+    assert_eq!((ran.code, ran.out.trim_end()), (1, VERIFIED[1]));
+    let ran = fake.run(&["store", "status"]);
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "there is no offsite copy: the controller's configuration has no [redis]\n")
+    );
+    assert_eq!(fake.run(&["store", "status", "-o", "json"]).out, "{\"redis\":null}\n");
 }
 
 #[test]

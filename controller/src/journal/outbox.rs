@@ -79,10 +79,10 @@ impl Outbox {
             }
             return Ok(found);
         }
-        self.from_disk(after, last, events, bytes)
+        self.read_disk(after, last, events, bytes)
     }
 
-    fn from_disk(&mut self, after: u64, last: u64, events: usize, bytes: usize) -> Result<Vec<Kept>, JournalError> {
+    fn read_disk(&mut self, after: u64, last: u64, events: usize, bytes: usize) -> Result<Vec<Kept>, JournalError> {
         let (mut found, mut size): (Vec<Kept>, usize) = (Vec::new(), 0);
         if self.open.as_ref().is_none_or(|open| open.after != after) {
             self.seek(after)?;
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn it_gives_what_the_log_holds_from_disk_and_from_the_ring() {
+    fn it_gives_what_the_log_holds_read_disk_and_from_the_ring() {
         let folder = tempfile::tempdir().unwrap();
         let storage = Box::new(crate::journal::Folder::open(folder.path()).unwrap());
         let (mut journal, _) = Journal::open(storage, 100_000).unwrap();

@@ -53,6 +53,10 @@ impl Office {
         Ok(serde_json::from_str(&found).unwrap())
     }
 
+    async fn verify_store(&mut self) -> Result<(), Status> {
+        self.client.verify_store(v1::VerifyStoreRequest {}).await.map(|_| ())
+    }
+
     async fn push(&mut self, version: u64, text: &str, insecure_unsigned: bool) -> Result<(), Status> {
         let request = v1::PushPolicyRequest { bundle: bundle(version, text), signatures: vec![], insecure_unsigned };
         self.client.push_policy(request).await.map(|_| ())
@@ -194,4 +198,12 @@ async fn the_log_gives_what_is_kept_and_follows() {
     let rest: Vec<_> = office.client.logs(after).await.unwrap().into_inner().collect().await;
     assert!(rest[0].as_ref().unwrap().json.contains("resumed"));
     assert!(office.folder.path().join("operator.sock").exists());
+}
+
+#[tokio::test]
+async fn without_an_offsite_copy_its_status_says_so_and_there_is_nothing_to_verify() {
+    let mut office = Office::open().await;
+    assert_eq!(office.describe("store", "").await.unwrap(), serde_json::json!({ "redis": null }));
+    let refused = office.verify_store().await.unwrap_err();
+    assert!(refused.code() == Code::FailedPrecondition && refused.message().contains("[redis]"), "{refused}");
 }

@@ -198,8 +198,10 @@ impl Mirror {
             }
             None => self.board.end(Part::Live).await,
         }
-        if !kept.is_empty() {
+        if let Some(newest) = kept.last() {
             self.save(kept.len() as u64, Some(length));
+            // What still waits is about as old.
+            self.board.waits_since(Some(newest.time));
         }
         if length > self.settings.events_max + self.settings.events_max / 10 {
             let writer = Writer { keys: &self.keys, instance: &self.state.instance };

@@ -175,6 +175,24 @@ async fn without_the_file_that_says_how_far_it_is_the_copy_is_taken_up() {
 }
 
 #[tokio::test]
+async fn a_backlog_drains_no_faster_than_it_may() {
+    let mut server = RedisServer::new(&[]);
+    let mut rig = Rig::with(&server.url(""), "drain_per_second = 500");
+    rig.append(2000);
+    rig.start();
+    rig.told(&["no Redis"]).await;
+    server.run().await;
+    rig.until("a beginning", || rig.status()["mirrored"] != 0).await;
+    let began = tokio::time::Instant::now();
+    assert_eq!(rig.status()["state"], "draining");
+    rig.copied().await;
+    // Three batches of 500 after the first, each a second after the one before.
+    assert!(began.elapsed() > Duration::from_millis(2500), "{:?}", began.elapsed());
+    rig.sound(&server).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn what_had_to_be_dropped_leaves_a_gap_and_a_remark() {
     let mut server = RedisServer::new(&[]);
     let mut rig = Rig::with(&server.url(""), "drain_per_second = 100000");

@@ -46,6 +46,9 @@ pub struct Packed {
     pub bytes: Vec<u8>,
 }
 
+/// A chunk and its series' number.
+type Numbered<'a> = (u32, &'a Sealed);
+
 fn put(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push(number.to_le_bytes()[0] | 0x80);
@@ -71,7 +74,7 @@ fn hour_of(time: Timestamp) -> i64 {
     time.0.div_euclid(HOUR)
 }
 
-fn encode<'a>(hour: i64, chunks: impl IntoIterator<Item = (u32, &'a Sealed)>) -> Vec<u8> {
+fn encode<'a>(hour: i64, chunks: impl IntoIterator<Item = Numbered<'a>>) -> Vec<u8> {
     let mut out = vec![VERSION];
     for (number, chunk) in chunks {
         put(u64::from(number), &mut out);
@@ -131,7 +134,7 @@ impl Packs {
         keep: Span,
     ) -> Result<Vec<Call>, RedisFault> {
         let mut calls = Vec::new();
-        let mut grouped: BTreeMap<(&ServerId, i64, u32), Vec<(u32, &Sealed)>> = BTreeMap::new();
+        let mut grouped: BTreeMap<(&ServerId, i64, u32), Vec<Numbered<'_>>> = BTreeMap::new();
         for chunk in chunks {
             let key = keys.series(&chunk.server);
             if !self.servers.contains_key(&chunk.server) {
