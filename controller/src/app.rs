@@ -76,6 +76,15 @@ pub fn check(config: &Config) -> anyhow::Result<tls::Credentials> {
     Ok(credentials)
 }
 
+/// Checks the files that the offsite copy needs. A controller runs without them, and says so.
+///
+/// # Errors
+/// What is wrong, with the remedy.
+pub fn check_copy(config: &Config) -> anyhow::Result<()> {
+    let settings = store::Settings::of(config).map_err(anyhow::Error::msg)?;
+    settings.map_or(Ok(()), |settings| settings.check_files()).map_err(anyhow::Error::msg)
+}
+
 impl App {
     /// Takes the data folder, the address and the socket. Nothing is answered yet.
     ///
@@ -120,8 +129,7 @@ impl App {
         let Self { config, terms, credentials, listener, socket, _lock } = self;
         let (mut journal, events) = Journal::open_folder(&config.data_dir.join("journal"))?;
         let settings = store::Settings::of(&config).map_err(anyhow::Error::msg)?;
-        let store = settings.map(|settings| Store::open(settings, &mut journal)).transpose();
-        let store = store.map_err(anyhow::Error::msg)?;
+        let store = settings.map(|settings| Store::open(settings, &mut journal));
         journal.compact_if_due();
         let policies = Policies::open(&config.data_dir.join("policy"), &events, &terms)?;
         let pending = pending_notices(&events);

@@ -76,11 +76,13 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
             };
             app::App::build(config).await?.run(stop).await?;
         }
-        Command::CheckConfig(file) => match Config::read(&file.config).map(|config| app::check(&config)) {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Ok(misconfigured(&format!("{error:#}"))),
-            Err(error) => return Ok(misconfigured(&error)),
-        },
+        Command::CheckConfig(file) => {
+            match Config::read(&file.config).map(|config| app::check(&config).and_then(|_| app::check_copy(&config))) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Ok(misconfigured(&format!("{error:#}"))),
+                Err(error) => return Ok(misconfigured(&error)),
+            }
+        }
         Command::DevCerts { folder, fleet, server } => {
             certs::generate(&folder, &fleet, &server.iter().map(String::as_str).collect::<Vec<_>>())?;
         }

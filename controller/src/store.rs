@@ -95,6 +95,21 @@ impl Settings {
         Key::new(line.as_bytes()).map(Some).map_err(|e| format!("{}: {e}", path.display()))
     }
 
+    /// Whether the secrets can be read.
+    ///
+    /// # Errors
+    /// Which one not, with the remedy.
+    pub fn check_files(&self) -> Result<(), String> {
+        self.key()?;
+        if let Some(path) = &self.access.password {
+            first_line(path)?;
+        }
+        if let Some(path) = &self.access.ca {
+            std::fs::metadata(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn journal(&self) -> PathBuf {
         self.data_dir.join("journal")
     }
@@ -130,8 +145,6 @@ impl std::fmt::Debug for Sources {
 #[derive(Debug)]
 pub struct Store {
     settings: Settings,
-    key: Option<Key>,
-    state: State,
     hold: Arc<Hold>,
 }
 
@@ -145,16 +158,14 @@ pub struct Running {
 }
 
 impl Store {
-    /// Reads how far the copy is, and holds the journal's events from there on.
-    ///
-    /// # Errors
-    /// A file of the copy's own cannot be read; with the remedy.
-    pub fn open(settings: Settings, journal: &mut Journal) -> Result<Self, String> {
-        let key = settings.key()?;
-        let state = State::load(&settings.data_dir, &settings.fleet)?;
-        let hold = Arc::new(Hold::new(settings.bounds, state.seq));
+    /// Reads how far the copy is, and holds the journal's events from there on. A file of the copy's own that cannot be
+    /// read keeps nobody from acting: then all is held, and the running copy says what is wrong until it can be read.
+    #[must_use]
+    pub fn open(settings: Settings, journal: &mut Journal) -> Self {
+        let copied = State::load(&settings.data_dir, &settings.fleet).map_or(0, |state| state.seq);
+        let hold = Arc::new(Hold::new(settings.bounds, copied));
         journal.set_hold(Arc::clone(&hold));
-        Ok(Self { settings, key, state, hold })
+        Self { settings, hold }
     }
 
     /// Starts copying on a thread of its own.
@@ -169,7 +180,6 @@ impl Store {
             Arc::clone(&sources.feed),
             sources.core.clone(),
             sources.clock,
-            self.key.is_some(),
         ));
         let shown = Arc::clone(&board);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -13,8 +13,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use skynet_controller::journal::{Access, Address, Call, Connection, Reply};
 use tokio::time::Instant;
 
-pub use certificates::Certificates;
-
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long one answer may take.
@@ -67,16 +65,26 @@ impl RedisServer {
         server
     }
 
-    /// A server that speaks TLS only, with certificates of its own in its folder.
+    /// A server that speaks TLS only, with certificates of its own in its folder; it does not run yet.
+    ///
+    /// # Panics
+    /// When no folder or certificate can be made.
+    #[must_use]
+    pub fn new_tls(options: &[&str]) -> Self {
+        let mut server = Self::new(options);
+        certificates::make(server.dir());
+        server.tls = true;
+        server
+    }
+
+    /// A server that speaks TLS only and runs.
     ///
     /// # Panics
     /// When it does not come up.
-    pub async fn start_tls(options: &[&str]) -> (Self, Certificates) {
-        let mut server = Self::new(options);
-        let certificates = Certificates::make(server.dir());
-        server.tls = true;
+    pub async fn start_tls(options: &[&str]) -> Self {
+        let mut server = Self::new_tls(options);
         server.run().await;
-        (server, certificates)
+        server
     }
 
     /// Starts it, or starts it again, and waits until it answers.

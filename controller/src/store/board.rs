@@ -66,7 +66,6 @@ pub struct Board {
     feed: Arc<Feed>,
     core: Handle,
     clock: fn() -> Timestamp,
-    sealed: bool,
     inner: Mutex<Inner>,
 }
 
@@ -133,10 +132,9 @@ impl Board {
         feed: Arc<Feed>,
         core: Handle,
         clock: fn() -> Timestamp,
-        sealed: bool,
     ) -> Self {
         let (address, settings) = (settings.access.address.to_string(), settings.clone());
-        Self { address, settings, hold, feed, core, clock, sealed, inner: Mutex::default() }
+        Self { address, settings, hold, feed, core, clock, inner: Mutex::default() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -167,11 +165,23 @@ impl Board {
             let known = inner.troubles.values().any(|active| active.same == same && active.told);
             let recent = inner.told.get(&same).is_some_and(|at| now.since(*at) < AGAIN);
             let told = !known && !recent;
+            // One trouble that turns into another is one trouble to its end.
+            let before = inner.troubles.get(&part).map(|active| (active.since, active.told));
+            let since = before.map_or(now, |(since, _)| since);
             if told {
                 inner.told.retain(|_, at| now.since(*at) < AGAIN);
                 inner.told.insert(same.clone(), now);
             }
-            inner.troubles.insert(part, Active { word, same, message: message.clone(), since: now, told });
+            inner.troubles.insert(
+                part,
+                Active {
+                    word,
+                    same,
+                    message: message.clone(),
+                    since,
+                    told: told || before.is_some_and(|(_, told)| told),
+                },
+            );
             told
         };
         if told {
@@ -246,7 +256,7 @@ impl Board {
         Shown {
             redis: self.address.clone(),
             connected: inner.connected,
-            sealed: self.sealed,
+            sealed: self.settings.chain_key.is_some(),
             mirrored: inner.seq,
             journal,
             waiting_bytes: if behind { waiting.bytes } else { 0 },

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::append::{Appended, Entry, Writer};
 use super::attach::{Attach, Found};
 use super::board::{Board, Part};
-use super::chain::{Gap, Head, Key};
+use super::chain::{Gap, Hash, Head, Key};
 use super::state::State;
 use super::{Keys, Settings, Sources, Store, Trouble, bundles, trim, walk};
 use crate::journal::{Connection, Dropped, FaultKind, Feed, Kept, Outbox};
@@ -32,7 +32,8 @@ pub(super) struct Mirror {
     settings: Settings,
     keys: Keys,
     key: Option<Key>,
-    state: State,
+    /// How far the copy is; none until its file could be read.
+    state: Option<State>,
     outbox: Outbox,
     feed: Arc<Feed>,
     board: Arc<Board>,
@@ -42,35 +43,37 @@ pub(super) struct Mirror {
     /// The stream's head while attached.
     head: Head,
     unsaved: Option<String>,
+    /// Which journal this is, by the last attachment.
+    instance: String,
     /// How often the copy was taken up.
     attached: u64,
 }
 
 impl Mirror {
     pub(super) fn new(store: Store, sources: &Sources, board: Arc<Board>, ready: watch::Sender<u64>) -> Self {
-        let Store { settings, key, state, hold } = store;
+        let Store { settings, hold } = store;
         let outbox = Outbox::new(&settings.journal(), Arc::clone(&sources.feed));
-        let head = Head { seq: state.seq, hash: state.hash, base: None };
+        let head = Head { seq: 0, hash: Hash::start(&settings.fleet), base: None };
         Self {
             keys: Keys::new(&settings.fleet),
             policies: settings.policies(),
             feed: Arc::clone(&sources.feed),
             dropped: hold,
             settings,
-            key,
-            state,
+            key: None,
+            state: None,
             outbox,
             board,
             ready,
             head,
             unsaved: None,
+            instance: String::new(),
             attached: 0,
         }
     }
 
     /// Runs until `stop`.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        self.board.copied(self.state.seq, 0, None, None);
         let mut tries = 0;
         loop {
             let mut ending = stop.clone();
@@ -104,6 +107,13 @@ impl Mirror {
 
     /// One connection, until it ends. The flag of an error says whether the copy had been taken up.
     async fn session(&mut self, stop: &mut watch::Receiver<bool>) -> Result<Ended, (Trouble, bool)> {
+        let own = |text| (Trouble::Own(text), false);
+        self.key = self.settings.key().map_err(own)?;
+        if self.state.is_none() {
+            let state = State::load(&self.settings.data_dir, &self.settings.fleet).map_err(own)?;
+            self.board.copied(state.seq, 0, None, None);
+            self.state = Some(state);
+        }
         let mut connection = Connection::open(&self.settings.access).await.map_err(|fault| (fault.into(), false))?;
         self.attach(&mut connection).await.map_err(|trouble| (trouble, false))?;
         self.flow(&mut connection, stop).await.map_err(|trouble| (trouble, true))
@@ -112,7 +122,9 @@ impl Mirror {
     async fn attach(&mut self, connection: &mut Connection) -> Result<(), Trouble> {
         let (last, now) = (self.feed.last(), self.board.now());
         let attach = Attach { keys: &self.keys, fleet: &self.settings.fleet, key: self.key.as_ref(), last, now };
-        let (found, head) = attach.run(connection, &mut self.state, &mut self.outbox).await?;
+        let Some(state) = &mut self.state else { return Ok(()) };
+        let (found, head) = attach.run(connection, state, &mut self.outbox).await?;
+        self.instance.clone_from(&state.instance);
         self.head = head;
         // That it can be written is known only when it was.
         if matches!(self.append(connection, &[], last).await?, Appended::Unexpected) {
@@ -127,7 +139,8 @@ impl Mirror {
             Found::TakenUp { to } => tracing::info!("the offsite copy at {place} was taken up at event {to}"),
             Found::Wiped { had } => {
                 let text = format!(
-                    "offsite copy: Redis at {place} was wiped: events up to {had} had been copied and nothing is there; all that \
+                    "offsite copy: Redis at {place} was wiped (or is another one than before): events up to {had} had been \
+                     copied and nothing is there; all that \
                      the journal still has is sent again, older events are gone"
                 );
                 self.board.remark(text).await;
@@ -204,7 +217,7 @@ impl Mirror {
             self.board.waits_since(Some(newest.time));
         }
         if length > self.settings.events_max + self.settings.events_max / 10 {
-            let writer = Writer { keys: &self.keys, instance: &self.state.instance };
+            let writer = Writer { keys: &self.keys, instance: &self.instance };
             let names = (self.settings.fleet.as_str(), self.key.as_ref());
             let keep = self.settings.events_max;
             return trim::cut(connection, writer, names, &mut self.head, &mut self.outbox, keep).await;
@@ -225,10 +238,10 @@ impl Mirror {
             })
             .collect();
         let after = Head { seq, hash, base: self.head.base };
-        let seal = after.seal(self.key.as_ref(), &self.settings.fleet, &self.state.instance);
+        let seal = after.seal(self.key.as_ref(), &self.settings.fleet, &self.instance);
         // Dashboards are told of the present; a backlog they read in the stream.
         let message = if seq == last && !kept.is_empty() { live_message(kept) } else { String::new() };
-        let writer = Writer { keys: &self.keys, instance: &self.state.instance };
+        let writer = Writer { keys: &self.keys, instance: &self.instance };
         let now = self.board.now().0;
         let result = writer.append(connection, &self.head, (&after, &seal), now, &message, &entries).await;
         match result {
@@ -245,13 +258,14 @@ impl Mirror {
 
     /// Notes how far the copy is: in the file first, so that the journal never lets go what the file does not know.
     fn save(&mut self, sent: u64, length: Option<u64>) {
-        (self.state.seq, self.state.hash) = (self.head.seq, self.head.hash);
-        match self.state.save() {
+        let Some(state) = &mut self.state else { return };
+        (state.seq, state.hash) = (self.head.seq, self.head.hash);
+        match state.save() {
             Ok(()) => {
                 if self.unsaved.take().is_some() {
                     tracing::info!("how far the offsite copy is can be written down again");
                 }
-                self.board.copied(self.state.seq, sent, length, None);
+                self.board.copied(self.head.seq, sent, length, None);
             }
             Err(error) => {
                 if self.unsaved.as_ref() != Some(&error) {
@@ -264,7 +278,8 @@ impl Mirror {
 
     /// Since when the oldest event waits.
     fn note_waiting(&mut self) {
-        let oldest = self.outbox.next(self.state.seq, self.feed.last(), 1, 1);
+        let copied = self.state.as_ref().map_or(0, |state| state.seq);
+        let oldest = self.outbox.next(copied, self.feed.last(), 1, 1);
         self.board.waits_since(oldest.ok().and_then(|kept| kept.first().map(|kept| kept.time)));
     }
 

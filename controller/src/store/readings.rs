@@ -22,6 +22,8 @@ const SERIES: usize = 50_000;
 const CALLS: usize = 256;
 /// Bytes of chunks that are read back at once, and in one second at most.
 const CHUNK_BYTES: usize = 4 << 20;
+/// How often chunks are looked for on disk: what was sealed together goes together.
+const CHUNKS_EVERY: Duration = Duration::from_secs(10);
 /// Chunks taken from the channel at once.
 const CHUNKS: usize = 1024;
 /// The wait after a trouble.
@@ -83,6 +85,7 @@ impl Readings {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut waiting: Vec<Sealed> = Vec::new();
+        let mut looked: Option<tokio::time::Instant> = None;
         loop {
             tick.tick().await;
             if *self.ready.borrow() != attached {
@@ -98,7 +101,10 @@ impl Readings {
                 // What came through the channel is on disk, too, and there it has a place.
                 Some(archive) => {
                     waiting.clear();
-                    self.send_kept(&mut connection, &mut known, archive).await?;
+                    if looked.is_none_or(|looked| looked.elapsed() >= CHUNKS_EVERY) {
+                        let more = self.send_kept(&mut connection, &mut known, archive).await?;
+                        looked = (!more).then(tokio::time::Instant::now);
+                    }
                 }
                 None => {
                     self.send_chunks(&mut connection, &mut known.packs, &waiting, None).await?;
@@ -140,21 +146,22 @@ impl Readings {
         Ok(())
     }
 
+    /// Whether there may be more.
     async fn send_kept(
         &self,
         connection: &mut Connection,
         known: &mut Known,
         archive: &Arc<dyn Archive>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<bool, Trouble> {
         let kept = archive.sealed_after(known.place, CHUNK_BYTES);
         let kept =
             kept.map_err(|e| Trouble::Own(format!("chunks of readings cannot be read back for the copy: {e}")))?;
-        let Some((place, _)) = kept.last() else { return Ok(()) };
+        let Some((place, _)) = kept.last() else { return Ok(false) };
         let place = *place;
         let chunks: Vec<Sealed> = kept.into_iter().map(|(_, chunk)| chunk).collect();
         self.send_chunks(connection, &mut known.packs, &chunks, Some(place)).await?;
         known.place = Some(place);
-        Ok(())
+        Ok(true)
     }
 
     async fn send_chunks(

@@ -4,15 +4,39 @@ use std::time::Duration;
 
 use skynet_tests::redis::RedisServer;
 
-use crate::rig::{Rig, length};
+use crate::rig::{Rig, Way, length};
 
-#[tokio::test]
-async fn down_at_the_start_is_said_with_what_waits_and_made_up_for() {
-    let mut server = RedisServer::new(&[]);
-    let mut rig = Rig::new(&server);
+/// Each case both without and with TLS and ACL users.
+macro_rules! both_ways {
+    ($($case:ident),*) => {
+        $(mod $case {
+            #[tokio::test]
+            async fn plain() {
+                super::$case(crate::rig::Way::Plain).await;
+            }
+
+            #[tokio::test]
+            async fn with_tls_and_acl() {
+                super::$case(crate::rig::Way::Secured).await;
+            }
+        })*
+    };
+}
+
+both_ways!(
+    down_at_the_start_is_said_with_what_waits_and_made_up_for,
+    killed_under_load_it_has_everything_once,
+    killed_under_load_with_lazy_syncs_it_has_everything_once,
+    wiped_under_load_it_gets_again_what_the_journal_has,
+    rolled_back_under_load_it_gets_again_what_it_lost,
+    slow_it_is_waited_for_and_nothing_is_written_twice
+);
+
+async fn down_at_the_start_is_said_with_what_waits_and_made_up_for(way: Way) {
+    let (mut server, mut rig) = way.set(&[], "");
     rig.append(700);
     rig.start();
-    let told = rig.told(&["no Redis at redis://127.0.0.1:", "connection refused"]).await;
+    let told = rig.told(&["no Redis at redis", "connection refused"]).await;
     assert!(told.contains("; 700 events wait on disk, 71 h left"), "{told}");
     rig.shows("down").await;
     rig.append(300);
@@ -26,9 +50,9 @@ async fn down_at_the_start_is_said_with_what_waits_and_made_up_for() {
 }
 
 /// Kills it again and again while events come; with `fsync` what it had answered may be lost or not.
-async fn killed_under_load(fsync: &str) {
-    let mut server = RedisServer::start(&["--appendonly", "yes", "--appendfsync", fsync]).await;
-    let mut rig = Rig::new(&server);
+async fn killed_under_load(way: Way, fsync: &str) {
+    let (mut server, mut rig) = way.set(&["--appendonly", "yes", "--appendfsync", fsync], "");
+    server.run().await;
     rig.start();
     for round in 0..4 {
         for _ in 0..20 {
@@ -47,27 +71,28 @@ async fn killed_under_load(fsync: &str) {
     rig.stop().await;
 }
 
-#[tokio::test]
-async fn killed_under_load_it_has_everything_once() {
-    killed_under_load("always").await;
+async fn killed_under_load_it_has_everything_once(way: Way) {
+    killed_under_load(way, "always").await;
 }
 
-#[tokio::test]
-async fn killed_under_load_with_lazy_syncs_it_has_everything_once() {
-    killed_under_load("no").await;
+async fn killed_under_load_with_lazy_syncs_it_has_everything_once(way: Way) {
+    killed_under_load(way, "no").await;
 }
 
-#[tokio::test]
-async fn wiped_under_load_it_gets_again_what_the_journal_has() {
-    let server = RedisServer::start(&[]).await;
-    let mut rig = Rig::new(&server);
+async fn wiped_under_load_it_gets_again_what_the_journal_has(way: Way) {
+    let (mut server, mut rig) = way.set(&[], "");
+    server.run().await;
     rig.start();
     rig.append(1500);
     rig.copied().await;
-    rig.append(10);
-    server.command(&["FLUSHALL"]).await;
-    rig.append(500);
-    rig.told(&["was wiped", "events up to 15", "sent again"]).await;
+    for round in 0..20 {
+        rig.append(25);
+        if round == 5 {
+            server.command(&["FLUSHALL"]).await;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    rig.told(&["was wiped", "events up to 1", "sent again"]).await;
     rig.copied().await;
     rig.sound(&server).await;
     rig.stop().await;
@@ -87,10 +112,9 @@ async fn a_wiped_idle_store_is_noticed_without_an_event() {
     rig.stop().await;
 }
 
-#[tokio::test]
-async fn rolled_back_it_gets_again_what_it_lost() {
-    let mut server = RedisServer::start(&[]).await;
-    let mut rig = Rig::new(&server);
+async fn rolled_back_under_load_it_gets_again_what_it_lost(way: Way) {
+    let (mut server, mut rig) = way.set(&[], "");
+    server.run().await;
     rig.start();
     rig.append(1000);
     rig.copied().await;
@@ -102,16 +126,19 @@ async fn rolled_back_it_gets_again_what_it_lost() {
     assert!(old.exists());
     rig.append(50);
     server.run().await;
+    for _ in 0..20 {
+        rig.append(25);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     rig.told(&["was rolled back", "ends at event 1000", "up to 1800 had been copied"]).await;
     rig.copied().await;
     rig.sound(&server).await;
     rig.stop().await;
 }
 
-#[tokio::test]
-async fn slow_it_is_waited_for_and_nothing_is_written_twice() {
-    let server = RedisServer::start(&[]).await;
-    let mut rig = Rig::new(&server);
+async fn slow_it_is_waited_for_and_nothing_is_written_twice(way: Way) {
+    let (mut server, mut rig) = way.set(&[], "");
+    server.run().await;
     rig.start();
     rig.append(100);
     rig.copied().await;
@@ -211,5 +238,27 @@ async fn what_had_to_be_dropped_leaves_a_gap_and_a_remark() {
     assert_eq!((found.bad, found.fault), (None, None));
     assert!(found.missing > 1000, "{}", found.missing);
     assert_eq!(found.events + found.missing, 35_000);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn files_of_its_own_that_cannot_be_read_keep_nobody_from_acting() {
+    let server = RedisServer::start(&[]).await;
+    let mut rig = Rig::new(&server);
+    let key = rig.dir.path().join("chain-key");
+    std::fs::remove_file(&key).unwrap();
+    std::fs::write(rig.settings.data_dir.join("store.json"), "{").unwrap();
+    rig.append(10);
+    rig.start();
+    rig.told(&["cannot read", "chain-key"]).await;
+    rig.shows("own").await;
+    std::fs::write(&key, "short").unwrap();
+    rig.told(&["chain-key", "openssl rand -hex 32"]).await;
+    std::fs::write(&key, "0123456789abcdef0123456789abcdef\n").unwrap();
+    rig.told(&["store.json", "move it away"]).await;
+    std::fs::remove_file(rig.settings.data_dir.join("store.json")).unwrap();
+    rig.copied().await;
+    rig.told(&["works again"]).await;
+    rig.sound(&server).await;
     rig.stop().await;
 }

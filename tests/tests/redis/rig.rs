@@ -43,7 +43,54 @@ pub fn settings(dir: &Path, url: &str, more: &str) -> Settings {
     Settings::of(&config).unwrap().unwrap()
 }
 
+const DOCS: &str = include_str!("../../../docs/redis.md");
+
+/// The `ACL SETUSER` of a user, as the documentation says, for fleet `demo` and this password.
+pub fn user(name: &str, password: &str) -> Vec<String> {
+    let line = DOCS.lines().find(|line| line.starts_with(&format!("ACL SETUSER {name} "))).unwrap();
+    let line = line.replace("FLEET", "demo").replace("PASSWORD", password);
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+/// How Redis is reached.
+#[derive(Clone, Copy, Debug)]
+pub enum Way {
+    /// Without a password, unencrypted.
+    Plain,
+    /// Over TLS, as the documented writer.
+    Secured,
+}
+
+impl Way {
+    /// A server that is reached so, and a copy to it; neither runs yet. `more`: lines of `[redis]`.
+    pub fn set(self, options: &[&str], more: &str) -> (RedisServer, Rig) {
+        match self {
+            Self::Plain => {
+                let server = RedisServer::new(options);
+                let rig = Rig::with(&server.url(""), more);
+                (server, rig)
+            }
+            Self::Secured => {
+                // In the configuration, so that the user is there after a restart, too.
+                let writer = user("writer", "s3cret")[2..].join(" ");
+                let server = RedisServer::new_tls(&[options, &["--user", &writer]].concat());
+                let rig = Rig::secured(&server, "writer", "s3cret", more);
+                (server, rig)
+            }
+        }
+    }
+}
+
 impl Rig {
+    /// A copy over TLS, as a user.
+    pub fn secured(server: &RedisServer, user: &str, password: &str, more: &str) -> Self {
+        let ca = server.dir().join("ca.pem");
+        let more = format!("credential = \"writer\"\nca = \"{}\"\n{more}", ca.display());
+        let rig = Self::with(&server.url(user), &more);
+        std::fs::write(rig.dir.path().join("writer"), format!("{password}\n")).unwrap();
+        rig
+    }
+
     /// A copy to `server`; nothing runs yet.
     pub fn new(server: &RedisServer) -> Self {
         Self::with(&server.url(""), "")
@@ -71,7 +118,7 @@ impl Rig {
             }
         });
         let (seals, sealed) = mpsc::channel(100_000);
-        let store = Store::open(self.settings.clone(), &mut self.journal).unwrap();
+        let store = Store::open(self.settings.clone(), &mut self.journal);
         let (feed, history) = (Arc::clone(&self.feed), Arc::clone(&self.history));
         let archive = self.archive.clone();
         self.running = Some(store.start(Sources { feed, history, sealed, archive, core, clock: clock::now }).unwrap());

@@ -3,36 +3,19 @@
 use skynet_controller::journal::{Call, Connection, FaultKind};
 use skynet_tests::redis::RedisServer;
 
-use crate::rig::{Rig, keys, length};
-
-const DOCS: &str = include_str!("../../../docs/redis.md");
-
-/// The `ACL SETUSER` of a user, as the documentation says, for fleet `demo` and this password.
-fn user(name: &str, password: &str) -> Vec<String> {
-    let line = DOCS.lines().find(|line| line.starts_with(&format!("ACL SETUSER {name} "))).unwrap();
-    let line = line.replace("FLEET", "demo").replace("PASSWORD", password);
-    line.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect()
-}
+use crate::rig::{Rig, keys, length, user};
 
 async fn make(server: &RedisServer, words: &[String]) {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     server.command(&words).await;
 }
 
-fn rig(server: &RedisServer, user: &str, password: &str) -> Rig {
-    let ca = server.dir().join("ca.pem");
-    let more = format!("credential = \"writer\"\nca = \"{}\"", ca.display());
-    let rig = Rig::with(&server.url(user), &more);
-    std::fs::write(rig.dir.path().join("writer"), format!("{password}\n")).unwrap();
-    rig
-}
-
 #[tokio::test]
 async fn the_documented_writer_copies_everything_and_can_do_nothing_else() {
-    let (server, _) = RedisServer::start_tls(&[]).await;
+    let server = RedisServer::start_tls(&[]).await;
     make(&server, &user("writer", "s3cret")).await;
     make(&server, &user("reader", "r3ader")).await;
-    let mut rig = rig(&server, "writer", "s3cret");
+    let mut rig = Rig::secured(&server, "writer", "s3cret", "");
     rig.settings.events_max = 1000;
     let web1 = "web1".parse().unwrap();
     let writer = rig.history.writer(&web1);
@@ -85,9 +68,9 @@ async fn the_documented_writer_copies_everything_and_can_do_nothing_else() {
 
 #[tokio::test]
 async fn a_wrong_password_and_missing_rights_are_said_and_nothing_is_half_written() {
-    let (server, _) = RedisServer::start_tls(&[]).await;
+    let server = RedisServer::start_tls(&[]).await;
     make(&server, &user("writer", "s3cret")).await;
-    let mut rig = rig(&server, "writer", "wrong");
+    let mut rig = Rig::secured(&server, "writer", "wrong", "");
     rig.append(10);
     rig.start();
     rig.told(&["lets nobody in with that user and password", "docs/redis.md"]).await;
@@ -115,9 +98,9 @@ async fn a_wrong_password_and_missing_rights_are_said_and_nothing_is_half_writte
 
 #[tokio::test]
 async fn a_server_whose_certificate_nobody_we_know_signed_is_not_spoken_to() {
-    let (server, _) = RedisServer::start_tls(&[]).await;
-    let (other, _) = RedisServer::start_tls(&[]).await;
-    let mut rig = rig(&server, "", "x");
+    let server = RedisServer::start_tls(&[]).await;
+    let other = RedisServer::start_tls(&[]).await;
+    let mut rig = Rig::secured(&server, "", "x", "");
     rig.settings.access.password = None;
     rig.settings.access.ca = Some(other.dir().join("ca.pem"));
     rig.append(1);

@@ -1,8 +1,9 @@
 //! Latest values: what is new since they were sent last.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
+use std::sync::Arc;
 
-use serde_json::json;
 use skynet_model::name::ServerId;
 use skynet_model::series::SeriesKey;
 use skynet_model::time::{Span, Timestamp};
@@ -15,22 +16,27 @@ const REFRESH: Span = Span::minutes(1);
 /// The values of a server that sends none any more go after so long, in seconds.
 const KEPT: u64 = 30 * 86_400;
 
-/// What was sent of each series.
-type Sent = HashMap<SeriesKey, (u64, Timestamp)>;
+/// What was sent of a series, and its text.
+#[derive(Debug)]
+struct Sent {
+    text: Arc<str>,
+    bits: u64,
+    time: Timestamp,
+}
 
 /// What was sent of each server.
 #[derive(Debug, Default)]
 pub struct Latest {
-    servers: HashMap<ServerId, Sent>,
+    servers: HashMap<ServerId, HashMap<SeriesKey, Sent>>,
 }
 
 /// What is new of one server.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
-    /// New values.
-    pub set: Vec<(SeriesKey, f64, Timestamp)>,
+    /// New values by their series' text.
+    pub set: Vec<(Arc<str>, f64, Timestamp)>,
     /// Series that ended.
-    pub gone: Vec<SeriesKey>,
+    pub gone: Vec<Arc<str>>,
     /// Nothing was sent of this server before.
     pub first: bool,
 }
@@ -53,14 +59,18 @@ impl Changes {
         }
         if !self.gone.is_empty() {
             let call = Call::new("HDEL").arg(&key);
-            calls.push(self.gone.iter().fold(call, |call, series| call.arg(series.to_string())));
+            calls.push(self.gone.iter().fold(call, |call, series| call.arg(series.as_bytes())));
         }
         if !self.set.is_empty() {
-            let call = Call::new("HSET").arg(&key);
-            let field = |call: Call, (series, value, time): &(SeriesKey, f64, Timestamp)| {
-                call.arg(series.to_string()).arg(format!("{value} {}", time.0))
-            };
-            calls.push(self.set.iter().fold(call, field));
+            let mut call = Call::new("HSET").arg(&key);
+            let mut text = String::new();
+            for (series, value, time) in &self.set {
+                text.clear();
+                // Writing into a text cannot fail.
+                let _ = write!(text, "{value} {}", time.0);
+                call = call.arg(series.as_bytes()).arg(&text);
+            }
+            calls.push(call);
             calls.push(Call::new("EXPIRE").arg(&key).number(KEPT));
         }
         calls
@@ -69,9 +79,16 @@ impl Changes {
     /// The message on the live channel: `{"v":1,"server":S,"latest":{SERIES:[VALUE,TIME]},"gone":[SERIES]}`.
     #[must_use]
     pub fn message(&self, server: &ServerId) -> String {
-        let latest: serde_json::Map<String, serde_json::Value> =
-            self.set.iter().map(|(series, value, time)| (series.to_string(), json!([value, time]))).collect();
-        json!({ "v": 1, "server": server, "latest": latest, "gone": self.gone }).to_string()
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let mut out = format!("{{\"v\":1,\"server\":{},\"latest\":{{", quoted(server.as_str()));
+        for (index, (series, value, time)) in self.set.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            // Values are finite: others never leave a sensor.
+            let _ = write!(out, "{comma}{}:[{value},{}]", quoted(series), time.0);
+        }
+        let gone: Vec<String> = self.gone.iter().map(|series| quoted(series)).collect();
+        let _ = write!(out, "}},\"gone\":[{}]}}", gone.join(","));
+        out
     }
 }
 
@@ -79,23 +96,27 @@ impl Latest {
     /// What is new of `server`, whose latest values are `values`. It counts as sent.
     pub fn changes(&mut self, server: &ServerId, values: &[(SeriesKey, f64, Timestamp)]) -> Changes {
         let first = !self.servers.contains_key(server);
-        let sent = self.servers.entry(server.clone()).or_default();
+        let all = self.servers.entry(server.clone()).or_default();
         let mut changes = Changes { first, ..Changes::default() };
-        for (series, value, time) in values {
-            let now = (value.to_bits(), *time);
-            match sent.get_mut(series) {
-                Some((bits, at)) if *bits == now.0 && time.since(*at) < REFRESH => continue,
-                Some(known) => *known = now,
-                None => {
-                    sent.insert(series.clone(), now);
+        for (series, value, time) in values.iter().filter(|(_, value, _)| value.is_finite()) {
+            let text = match all.get_mut(series) {
+                Some(sent) if sent.bits == value.to_bits() && time.since(sent.time) < REFRESH => continue,
+                Some(sent) => {
+                    (sent.bits, sent.time) = (value.to_bits(), *time);
+                    Arc::clone(&sent.text)
                 }
-            }
-            changes.set.push((series.clone(), *value, *time));
+                None => {
+                    let text: Arc<str> = series.to_string().into();
+                    let sent = Sent { text: Arc::clone(&text), bits: value.to_bits(), time: *time };
+                    all.insert(series.clone(), sent);
+                    text
+                }
+            };
+            changes.set.push((text, *value, *time));
         }
-        if sent.len() > values.len() {
+        if all.len() > values.len() {
             let live: HashSet<&SeriesKey> = values.iter().map(|(series, ..)| series).collect();
-            changes.gone = sent.keys().filter(|series| !live.contains(series)).cloned().collect();
-            sent.retain(|series, _| live.contains(series));
+            changes.gone = all.extract_if(|series, _| !live.contains(series)).map(|(_, sent)| sent.text).collect();
         }
         changes
     }
@@ -109,27 +130,32 @@ mod tests {
     fn only_what_is_new_is_sent_and_what_ended_is_taken_away() {
         let server = ServerId::new("web1").unwrap();
         let (one, two, three) = (SeriesKey::plain("one"), SeriesKey::plain("two"), SeriesKey::plain("three"));
+        let text = |series: &SeriesKey| Arc::<str>::from(series.to_string());
         let mut latest = Latest::default();
         let values = [(one.clone(), 1.0, Timestamp(0)), (two.clone(), 2.0, Timestamp(0))];
         let first = latest.changes(&server, &values);
-        assert!(first.first && first.set == values && first.gone.is_empty());
+        assert!(first.first && first.gone.is_empty());
+        assert_eq!(first.set, [(text(&one), 1.0, Timestamp(0)), (text(&two), 2.0, Timestamp(0))]);
         assert!(latest.changes(&server, &values).is_empty());
         let values = [(one.clone(), 1.0, Timestamp(59_999)), (three.clone(), 3.0, Timestamp(1))];
         let next = latest.changes(&server, &values);
-        assert_eq!((next.first, next.set.len(), &next.gone[..]), (false, 1, &[two][..]));
-        assert_eq!(next.set[0].0, three);
+        assert_eq!((next.first, next.set.len(), &next.gone[..]), (false, 1, &[text(&two)][..]));
+        assert_eq!(next.set[0].0, text(&three));
         let values = [(one.clone(), 1.0, Timestamp(60_000)), (three, 3.0, Timestamp(2))];
-        assert_eq!(latest.changes(&server, &values).set, [(one, 1.0, Timestamp(60_000))]);
+        assert_eq!(latest.changes(&server, &values).set, [(text(&one), 1.0, Timestamp(60_000))]);
     }
 
     #[test]
     fn the_live_message_of_version_1_never_changes() {
-        let series: SeriesKey = "disk.used_ratio{mount=\"/\"}".parse().unwrap();
-        let gone = vec![SeriesKey::plain("x")];
-        let changes = Changes { set: vec![(series, 0.5, Timestamp(7))], gone, first: false };
+        let series = Arc::from("disk.used_ratio{mount=\"/\"}");
+        let gone = vec![Arc::from("x")];
+        let changes =
+            Changes { set: vec![(series, 0.5, Timestamp(7)), (Arc::from("y"), 2.0, Timestamp(8))], gone, first: false };
+        let message = changes.message(&ServerId::new("web1").unwrap());
         assert_eq!(
-            changes.message(&ServerId::new("web1").unwrap()),
-            r#"{"gone":["x"],"latest":{"disk.used_ratio{mount=\"/\"}":[0.5,7]},"server":"web1","v":1}"#
+            message,
+            r#"{"v":1,"server":"web1","latest":{"disk.used_ratio{mount=\"/\"}":[0.5,7],"y":[2,8]},"gone":["x"]}"#
         );
+        serde_json::from_str::<serde_json::Value>(&message).unwrap();
     }
 }

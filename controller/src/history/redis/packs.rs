@@ -1,9 +1,9 @@
 //! Chunks in packs: several chunks of a server in one field, so that what Redis needs for each field weighs little.
 //!
 //! A server's chunks that begin in the same hour lie in one hash, which ends by itself. A server's series have short
-//! numbers, kept in a hash beside it; chunks of series with near numbers that are sent together make a pack. A field is
-//! named `GROUP.NUMBER.OFFSET`: the series' numbers divided by [`GROUP`], then number and offset (ms into the hour) of the
-//! pack's first chunk. A reader of one series asks for the fields of its group.
+//! numbers, kept in a hash beside it; chunks that are sent together are packed in order of these numbers. A field is
+//! named `LOWEST.HIGHEST.OFFSET`: the lowest and the highest number in it, and the offset (ms into the hour) of its first
+//! chunk. A reader of one series asks for the fields around its number.
 //!
 //! A pack is the byte 1 (its version), then for each chunk as LEB128 numbers: series number, offset of its first sample
 //! into the hour in ms, from its first to its last sample in ms, samples, bytes; and the chunk's bytes.
@@ -18,17 +18,24 @@ use super::super::Sealed;
 use crate::journal::{Call, Connection, RedisFault, Reply};
 use crate::store::Keys;
 
-/// Series whose chunks share packs.
-const GROUP: u32 = 16;
+/// Bytes of a pack: its allocator gives Redis memory in few sizes, of which 8 KiB is one, less what it puts before it.
+const PACK: usize = 8192 - 16;
+/// Most bytes that stand before a chunk in a pack.
+const BEFORE: usize = 5 + 5 + 5 + 5 + 5;
 const HOUR: i64 = 3_600_000;
 const VERSION: u8 = 1;
-/// Chunks of one pack.
-const MAX_CHUNKS: usize = 64;
 
 /// What is known of the series' numbers.
 #[derive(Debug, Default)]
 pub struct Packs {
-    servers: HashMap<ServerId, HashMap<SeriesKey, u32>>,
+    servers: HashMap<ServerId, Numbers>,
+}
+
+/// The numbers of a server's series.
+#[derive(Debug, Default)]
+struct Numbers {
+    known: HashMap<SeriesKey, u32>,
+    next: u32,
 }
 
 /// A chunk in a pack, with its series' number.
@@ -112,13 +119,41 @@ pub fn decode(hour: i64, pack: &[u8]) -> Result<Vec<Packed>, String> {
     Ok(found)
 }
 
-async fn numbers(connection: &mut Connection, key: &str) -> Result<HashMap<SeriesKey, u32>, RedisFault> {
+/// Cuts chunks into packs that are full, or hold one chunk.
+fn packed<'a, 'b>(mut chunks: &'b [Numbered<'a>]) -> Vec<&'b [Numbered<'a>]> {
+    let mut packs = Vec::new();
+    while !chunks.is_empty() {
+        let mut left = PACK;
+        let fits = |(_, chunk): &&Numbered<'_>| {
+            let needed = BEFORE + chunk.bytes.len();
+            let room = needed <= left;
+            left = left.saturating_sub(needed);
+            room
+        };
+        let count = chunks.iter().take_while(fits).count().max(1);
+        let (pack, rest) = chunks.split_at(count);
+        packs.push(pack);
+        chunks = rest;
+    }
+    packs
+}
+
+/// Whether a field of that name may hold a series of that number.
+fn around(name: &str, number: u32) -> bool {
+    let mut parts = name.split('.').map(|part| part.parse::<u32>());
+    let (Some(Ok(lowest)), Some(Ok(highest))) = (parts.next(), parts.next()) else { return false };
+    (lowest..=highest).contains(&number)
+}
+
+async fn numbers(connection: &mut Connection, key: &str) -> Result<Numbers, RedisFault> {
     let reply = connection.call(&Call::new("HGETALL").arg(key)).await?;
     let known = reply.list().chunks(2).filter_map(|pair| {
         let [series, number] = pair else { return None };
         Some((series.text()?.parse().ok()?, number.text()?.parse().ok()?))
     });
-    Ok(known.collect())
+    let known: HashMap<SeriesKey, u32> = known.collect();
+    let next = known.values().max().map_or(0, |highest| highest.saturating_add(1));
+    Ok(Numbers { known, next })
 }
 
 impl Packs {
@@ -134,30 +169,31 @@ impl Packs {
         keep: Span,
     ) -> Result<Vec<Call>, RedisFault> {
         let mut calls = Vec::new();
-        let mut grouped: BTreeMap<(&ServerId, i64, u32), Vec<Numbered<'_>>> = BTreeMap::new();
+        let mut grouped: BTreeMap<(&ServerId, i64), Vec<Numbered<'_>>> = BTreeMap::new();
         for chunk in chunks {
             let key = keys.series(&chunk.server);
             if !self.servers.contains_key(&chunk.server) {
                 self.servers.insert(chunk.server.clone(), numbers(connection, &key).await?);
             }
-            let Some(known) = self.servers.get_mut(&chunk.server) else { continue };
+            let Some(Numbers { known, next }) = self.servers.get_mut(&chunk.server) else { continue };
             let number = match known.get(&chunk.series) {
                 Some(number) => *number,
                 None => {
-                    let number = known.values().max().map_or(0, |highest| highest + 1);
+                    let number = *next;
+                    *next = next.saturating_add(1);
                     known.insert(chunk.series.clone(), number);
                     calls.push(Call::new("HSET").arg(&key).arg(chunk.series.to_string()).number(u64::from(number)));
                     number
                 }
             };
-            let hour = hour_of(chunk.first);
-            grouped.entry((&chunk.server, hour, number / GROUP)).or_default().push((number, chunk));
+            grouped.entry((&chunk.server, hour_of(chunk.first))).or_default().push((number, chunk));
         }
-        for ((server, hour, group), chunks) in grouped {
+        for ((server, hour), mut chunks) in grouped {
             let key = keys.chunks(server, hour);
-            for pack in chunks.chunks(MAX_CHUNKS) {
-                let Some((number, first)) = pack.first() else { continue };
-                let field = format!("{group}.{number}.{}", first.first.0 - hour * HOUR);
+            chunks.sort_by_key(|(number, chunk)| (*number, chunk.first));
+            for pack in packed(&chunks) {
+                let (Some((lowest, first)), Some((highest, _))) = (pack.first(), pack.last()) else { continue };
+                let field = format!("{lowest}.{highest}.{}", first.first.0 - hour * HOUR);
                 calls.push(Call::new("HSET").arg(&key).arg(field).arg(encode(hour, pack.iter().copied())));
             }
             let until = Timestamp((hour + 1) * HOUR).plus(keep).0 / 1000;
@@ -184,9 +220,7 @@ pub async fn read_hour(
     };
     let key = keys.chunks(server, hour);
     let names = connection.call(&Call::new("HKEYS").arg(&key)).await?;
-    let prefix = format!("{}.", number / GROUP);
-    let names: Vec<&str> =
-        names.list().iter().filter_map(Reply::text).filter(|name| name.starts_with(&prefix)).collect();
+    let names: Vec<&str> = names.list().iter().filter_map(Reply::text).filter(|name| around(name, number)).collect();
     if names.is_empty() {
         return Ok(Vec::new());
     }
@@ -234,6 +268,21 @@ mod tests {
         let last = Timestamp(first.0 + 359_000);
         assert_eq!(found[0], Packed { number: 3, first, last, samples: 360, bytes: b"one".to_vec() });
         assert_eq!((found[1].number, found[1].bytes.len(), found.len()), (300, 0, 2));
+    }
+
+    #[test]
+    fn packs_are_full_and_none_is_too_large_for_its_chunk() {
+        let chunks: Vec<Sealed> = (0..100).map(|n| chunk("a", n, &[0; 330])).collect();
+        let numbered: Vec<Numbered<'_>> = (0..).zip(&chunks).collect();
+        let packs = packed(&numbered);
+        assert_eq!(packs.iter().map(|pack| pack.len()).sum::<usize>(), 100);
+        for pack in &packs[..packs.len() - 1] {
+            let size = encode(0, pack.iter().copied()).len();
+            assert!((PACK - 2 * 355..=PACK).contains(&size), "{size}");
+        }
+        let large = chunk("a", 0, &[0; 10_000]);
+        assert_eq!(packed(&[(0, &large), (1, &large)]).len(), 2);
+        assert!(around("3.7.100", 3) && around("3.7.100", 7) && !around("3.7.100", 8) && !around("x", 3));
     }
 
     #[test]
