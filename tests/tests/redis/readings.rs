@@ -148,6 +148,13 @@ async fn chunks_are_read_back_as_they_were_and_a_wiped_store_gets_them_again() {
     let found = read_hour(&mut connection, &keys(), &wanted.server, &wanted.series, hour).await.unwrap();
     assert_eq!(found.len(), 1);
     rig.stop().await;
+
+    // A data folder that was restored has sent nothing yet: its places are not those that Redis knows.
+    std::fs::remove_file(rig.settings.data_dir.join("store-chunks.json")).unwrap();
+    rig.start();
+    rig.append(1);
+    rig.until("200 chunks of another folder", || rig.status()["chunks"]["sent"] == 200).await;
+    rig.stop().await;
 }
 
 /// What Redis needs around the chunks: the figure `redis_bytes_per_sample` is this and the chunks' own bytes.

@@ -183,3 +183,53 @@ async fn verify_names_the_first_bad_event() {
     assert!(found.fault.as_deref().unwrap().contains("1777-1777 are missing"), "{found:?}");
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn a_change_of_owner_while_copying_stops_the_copy() {
+    let server = RedisServer::start(&[]).await;
+    let mut rig = Rig::new(&server);
+    // With a key, the seal would tell it first.
+    rig.settings.chain_key = None;
+    rig.start();
+    rig.append(20);
+    rig.copied().await;
+    server.command(&["HSET", &keys().meta(), "instance", "another"]).await;
+    rig.append(20);
+    rig.shows("other_instance").await;
+    assert_eq!(length(&mut server.connect().await).await, 20, "nothing was written");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_deleted_last_entry_is_noticed_at_the_next_event() {
+    let server = RedisServer::start(&[]).await;
+    let mut rig = Rig::new(&server);
+    rig.start();
+    rig.append(20);
+    rig.copied().await;
+    server.command(&["XDEL", &keys().events(), "20-0"]).await;
+    rig.append(1);
+    rig.told(&["ends with 19-0 where event 20 should be the last"]).await;
+    assert_eq!(length(&mut server.connect().await).await, 19, "nothing was written");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_made_up_past_is_not_taken_for_a_rollback_even_without_a_key() {
+    let server = RedisServer::start(&[]).await;
+    let mut rig = Rig::new(&server);
+    rig.settings.chain_key = None;
+    rig.start();
+    rig.append(100);
+    rig.copied().await;
+    rig.stop().await;
+    let hash = "1".repeat(64);
+    server.command(&["DEL", &keys().events()]).await;
+    server.command(&["XADD", &keys().events(), "50-0", "e", "{\"seq\":50}", "h", &hash]).await;
+    server.command(&["HSET", &keys().head(), "seq", "50", "hash", &hash]).await;
+    rig.start();
+    rig.told(&["event 50 in Redis is another one than in the journal"]).await;
+    rig.shows("forked").await;
+    assert_eq!(length(&mut server.connect().await).await, 1);
+    rig.stop().await;
+}
