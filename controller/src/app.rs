@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::core::{Core, Handle, Input, Parts};
 use crate::fleet::{Fleet, catalogue};
-use crate::history::{History, Limits};
+use crate::history::{Archive, History, Keep, Limits};
 use crate::journal::{Feed, Journal, pending_notices};
 use crate::notify::{Console, Patience, Runner, WAITING};
 use crate::operator::{self, Operator};
@@ -28,8 +28,6 @@ use crate::store::{self, Sources, Store};
 
 /// How long an orderly end may take.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Sealed chunks of readings that wait for the offsite copy.
-const SEALED: usize = 4096;
 /// The engine's thread parses nothing deep, but evaluates what policy nests.
 const STACK: usize = 8 << 20;
 
@@ -134,7 +132,10 @@ impl App {
         let policies = Policies::open(&config.data_dir.join("policy"), &events, &terms)?;
         let pending = pending_notices(&events);
         let feed = Arc::new(Feed::default());
-        let history = Arc::new(History::new(Limits::default()));
+        let keep = Keep { age: config.history.keep, bytes: config.history.max_bytes, ..Keep::default() };
+        let path = config.data_dir.join("history");
+        let opened = History::open_folder(&path, Limits::default(), keep, Box::new(clock::now));
+        let history = opened.with_context(|| format!("opening the history in {}", path.display()))?;
         let (core, inputs) = Handle::new();
 
         let (notices, to_tell) = mpsc::channel::<(Notice, Option<HashSet<String>>)>(WAITING);
@@ -181,14 +182,13 @@ impl App {
             let _ = core_ended.send(result);
         })?;
 
-        // Whoever seals chunks of readings hands them over here.
-        let (_seals, sealed) = mpsc::channel(SEALED);
         let mut copy = None;
         if let Some(store) = store {
             // The feed is full once the core answers.
             let _ = core.ask(|_| ()).await;
             let (feed, history) = (Arc::clone(&feed), Arc::clone(&history));
-            let sources = Sources { feed, history, sealed, archive: None, core: core.clone(), clock: clock::now };
+            let archive = Arc::clone(&history) as Arc<dyn Archive>;
+            let sources = Sources { feed, history, archive, core: core.clone(), clock: clock::now };
             copy = Some(store.start(sources)?);
         }
 
@@ -204,7 +204,7 @@ impl App {
         let fleet = Fleet::new(core.clone(), Arc::clone(&history), config.fleet.clone());
         let mut fleet = tokio::spawn(fleet.serve(incoming, until_down(going_down.clone())));
         let board = copy.as_ref().map(|copy| Arc::clone(&copy.board));
-        let operators = Operator::new(core.clone(), history, feed, terms).with_store(board);
+        let operators = Operator::new(core.clone(), Arc::clone(&history), feed, terms).with_store(board);
         let mut operators = tokio::spawn(operators.serve(socket, until_down(going_down)));
         tracing::info!("agents connect to {address}, operators to {}", config.socket().display());
 
@@ -239,6 +239,9 @@ impl App {
         fleet.abort();
         operators.abort();
         runner.abort();
+        if tokio::time::timeout(DRAIN, tokio::task::spawn_blocking(move || history.close())).await.is_err() {
+            tracing::warn!("the history did not end within {} s; the next start replays its log", DRAIN.as_secs());
+        }
         let _ = std::fs::remove_file(config.socket());
         result
     }

@@ -1,5 +1,6 @@
 //! The controller's configuration file: TOML, unknown keys are errors.
 
+mod history;
 mod offsite;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use skynet_model::name::ServerId;
 use skynet_model::series::{Labels, MAX_LABELS, MAX_TEXT};
 
 use crate::journal::Address;
+pub use history::HistoryConfig;
 pub use offsite::Offsite;
 
 /// Largest file that is read, in bytes.
@@ -30,8 +32,14 @@ pub struct Config {
     pub cert: PathBuf,
     /// Its key, PEM.
     pub key: PathBuf,
-    /// Journal, policies and the operators' socket.
+    /// Journal, policies, history and the operators' socket.
     pub data_dir: PathBuf,
+    /// Where Prometheus finds `/metrics`; nowhere if absent. It answers whoever can reach it: keep it on loopback, or
+    /// behind something that asks who is there.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How much of the past is kept.
+    #[serde(default)]
+    pub history: HistoryConfig,
     /// Whether policies without signatures are taken.
     #[serde(default)]
     pub insecure_unsigned: bool,
@@ -104,6 +112,7 @@ impl Config {
                 }
             }
         }
+        config.history.check()?;
         if let Some(offsite) = &mut config.redis {
             offsite.settle(folder, &config.credentials)?;
             Address::parse(&offsite.url, offsite.insecure_plaintext).map_err(|e| format!("[redis] url: {e}"))?;
@@ -176,6 +185,10 @@ other = { file = "pager.url" }
         assert_eq!(config.labels(&ServerId::new("web1").unwrap()).get("role"), Some("web"));
         assert!(config.labels(&ServerId::new("web2").unwrap()).is_empty());
         assert!(!config.insecure_unsigned);
+        assert_eq!((config.history, config.metrics_listen), (HistoryConfig::default(), None));
+        let more = GOOD.replace("[servers.web1]", "[history]\nkeep = \"7d\"\nmax_bytes = \"1GiB\"\n[servers.web1]");
+        let history = Config::parse(&more, Path::new("/")).unwrap().history;
+        assert_eq!(history, HistoryConfig { keep: "7d".parse().unwrap(), max_bytes: 1 << 30 });
     }
 
     #[test]
@@ -200,6 +213,10 @@ other = { file = "pager.url" }
             ("http://127.0.0.1:9/x", "http://example.net/x", "pager"),
             ("http://127.0.0.1:9/x", "http://127.0.0.1.example.net/x", "pager"),
             ("{ file = \"pager.url\" }", "{}", "other"),
+            ("[servers.web1]", "[history]\nkeep = \"5m\"\n[servers.web1]", "history.keep"),
+            ("[servers.web1]", "[history]\nmax_bytes = \"20GB\"\n[servers.web1]", "20GiB"),
+            ("[servers.web1]", "[history]\nmax_bytes = \"1MiB\"\n[servers.web1]", "history.max_bytes"),
+            ("data_dir", "metrics_listen = \"here\"\ndata_dir", "metrics_listen"),
         ] {
             let text = GOOD.replace(from, to);
             assert_ne!(text, GOOD);

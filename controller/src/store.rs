@@ -22,13 +22,14 @@ mod walk;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use skynet_model::time::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::core::Handle;
-use crate::history::{Archive, History, Sealed};
+use crate::history::{Archive, History};
 use crate::journal::{Access, Address, Bounds, Feed, Hold, Journal, first_line};
 
 pub use board::Board;
@@ -39,6 +40,8 @@ pub use state::State;
 pub use trouble::Trouble;
 pub use verify::{Progress, Verifier};
 
+/// Readings are packed after minutes; looking for them seldom lets many go together.
+const CHUNKS_EVERY: Duration = Duration::from_secs(10);
 /// The version of what lies in Redis.
 pub const FORMAT: u32 = 1;
 
@@ -59,6 +62,8 @@ pub struct Settings {
     pub events_max: u64,
     /// How long chunks stay.
     pub chunks_keep: skynet_model::time::Span,
+    /// How often packed readings are looked for.
+    pub chunks_every: Duration,
     /// Where journal and policies lie.
     pub data_dir: PathBuf,
 }
@@ -81,6 +86,7 @@ impl Settings {
             drain_per_second: offsite.drain_per_second,
             events_max: offsite.events_max,
             chunks_keep: offsite.chunks_keep,
+            chunks_every: CHUNKS_EVERY,
             data_dir: config.data_dir.clone(),
         }))
     }
@@ -125,10 +131,8 @@ pub struct Sources {
     pub feed: Arc<Feed>,
     /// The latest values.
     pub history: Arc<History>,
-    /// Chunks as they are sealed.
-    pub sealed: mpsc::Receiver<Sealed>,
-    /// Sealed chunks, to be read again; none if the history keeps none on disk.
-    pub archive: Option<Arc<dyn Archive>>,
+    /// Packed readings: the history, too.
+    pub archive: Arc<dyn Archive>,
     /// Where to remark what operators should know.
     pub core: Handle,
     /// The time.
@@ -193,7 +197,7 @@ impl Store {
             runtime.block_on(async {
                 tokio::select! {
                     () = mirror.run(stopped.clone()) => {}
-                    () = readings.run(sources.sealed, sources.archive) => {}
+                    () = readings.run() => {}
                 }
                 until(stopped).await;
             });

@@ -9,7 +9,7 @@
 
 mod agent;
 mod clock;
-mod host;
+pub(crate) mod host;
 mod kept;
 mod ledger;
 mod policy;

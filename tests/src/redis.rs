@@ -3,6 +3,7 @@
 //! What must never enter: what a test makes of it.
 
 mod certificates;
+pub mod readings;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -5,17 +5,27 @@
 mod latest;
 mod packs;
 
+use std::io;
+
 pub use latest::{Changes, Latest};
-pub use packs::{Packs, decode, read_hour};
+pub use packs::{Packs, read_hour};
 
-use skynet_model::name::ServerId;
+use super::History;
+use super::sealed::{Cursor, Offer};
 
-use super::{History, lock};
+/// Packed readings that can be read again, block by block.
+pub trait Archive: Send + Sync {
+    /// What was packed after `cursor`; none when there is nothing (yet). Blocks on the disk; called from a thread of the
+    /// copy's own. What is damaged or gone is passed over.
+    ///
+    /// # Errors
+    /// The disk's; the call may be repeated.
+    fn packed_after(&self, cursor: Cursor) -> io::Result<Option<Offer>>;
+}
 
-impl History {
-    /// Servers that ever had a reading, in no order.
-    #[must_use]
-    pub fn servers(&self) -> Vec<ServerId> {
-        lock(&self.servers).keys().cloned().collect()
+impl Archive for History {
+    fn packed_after(&self, cursor: Cursor) -> io::Result<Option<Offer>> {
+        // Holes are told when they are found by those who read the past.
+        Ok(self.sealed_after(cursor)?.0)
     }
 }

@@ -92,7 +92,7 @@ async fn servers_are_listed_and_described_with_their_latest_values() {
     let _agent = office.agent().await;
     let writer = office.rig.history.writer(&crate::fixture::server("web1"));
     let slot = writer.slot(&"probe.value".parse().unwrap()).unwrap();
-    writer.write(skynet_model::time::Timestamp(5), [(slot, 1.0)]);
+    let _ = writer.write(skynet_model::time::Timestamp(5), [(slot, 1.0)]);
     let servers = office.list("servers").await;
     assert_eq!(servers.len(), 1);
     let web1 = &servers[0];

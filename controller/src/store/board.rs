@@ -7,6 +7,7 @@ use skynet_model::time::{Span, Timestamp};
 
 use super::{Settings, Trouble};
 use crate::core::{Handle, Input};
+use crate::history::sealed::Sealed;
 use crate::journal::{Feed, Hold};
 
 /// The topic of the copy's remarks.
@@ -55,6 +56,7 @@ struct Inner {
     latest_time: Option<Timestamp>,
     chunks: u64,
     chunk_bytes: u64,
+    samples: u64,
     chunks_to: Option<Timestamp>,
 }
 
@@ -119,6 +121,8 @@ pub struct Shown {
     pub chunks: u64,
     /// Their bytes.
     pub chunk_bytes: u64,
+    /// Their samples.
+    pub samples: u64,
     /// The end of the newest chunk sent.
     pub chunks_to: Option<Timestamp>,
     /// What is wrong.
@@ -232,10 +236,11 @@ impl Board {
         inner.latest_time = Some(now);
     }
 
-    pub(super) fn chunks_sent(&self, chunks: u64, bytes: u64, to: Timestamp) {
+    pub(super) fn chunks_sent(&self, chunks: &[Sealed], to: Timestamp) {
         let mut inner = self.inner();
-        inner.chunks += chunks;
-        inner.chunk_bytes += bytes;
+        inner.chunks += chunks.len() as u64;
+        inner.chunk_bytes += chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum::<u64>();
+        inner.samples += chunks.iter().map(|chunk| u64::from(chunk.samples)).sum::<u64>();
         inner.chunks_to = inner.chunks_to.max(Some(to));
     }
 
@@ -268,6 +273,7 @@ impl Board {
             latest_time: inner.latest_time,
             chunks: inner.chunks,
             chunk_bytes: inner.chunk_bytes,
+            samples: inner.samples,
             chunks_to: inner.chunks_to,
             troubles: troubles.collect(),
         }

@@ -1,17 +1,19 @@
 //! Readings on their way: latest values at most once a second, chunks as they are sealed.
 //!
 //! They go over a connection of their own, so that they never hold events up. Nothing of the present is kept for later:
-//! while Redis is away, latest values are simply not sent. Chunks stay on disk; Redis itself knows how far they are.
+//! while Redis is away, latest values are simply not sent. Chunks stay on disk and are read from there, and Redis itself
+//! knows how far they are.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use skynet_model::time::{Span, Timestamp};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::board::{Board, Part};
 use super::{Keys, Settings, Sources, Trouble};
-use crate::history::{Archive, History, Latest, Packs, Place, Sealed};
+use crate::history::sealed::{Cursor, Sealed};
+use crate::history::{Archive, History, Latest, Packs};
 use crate::journal::{Call, Connection, FaultKind};
 
 /// How often latest values are looked at.
@@ -22,10 +24,6 @@ const SERIES: usize = 50_000;
 const CALLS: usize = 256;
 /// Bytes of chunks that are read back at once, and in one second at most.
 const CHUNK_BYTES: usize = 4 << 20;
-/// How often chunks are looked for on disk: what was sealed together goes together.
-const CHUNKS_EVERY: Duration = Duration::from_secs(10);
-/// Chunks taken from the channel at once.
-const CHUNKS: usize = 1024;
 /// The wait after a trouble.
 const PAUSE: Duration = Duration::from_secs(2);
 /// The file that says that chunks of this data folder were sent: without it all are sent again.
@@ -36,6 +34,7 @@ pub(super) struct Readings {
     settings: Settings,
     keys: Keys,
     history: Arc<History>,
+    archive: Arc<dyn Archive>,
     board: Arc<Board>,
     /// How often the events' part has taken up the copy; 0 while it has not.
     ready: watch::Receiver<u64>,
@@ -47,23 +46,24 @@ pub(super) struct Readings {
 struct Known {
     latest: Latest,
     packs: Packs,
-    place: Option<Place>,
+    place: Cursor,
 }
 
 impl Readings {
     pub(super) fn new(settings: &Settings, sources: &Sources, board: Arc<Board>, ready: watch::Receiver<u64>) -> Self {
         let (settings, history) = (settings.clone(), Arc::clone(&sources.history));
-        Self { keys: Keys::new(&settings.fleet), settings, history, board, ready, turn: 0 }
+        let archive = Arc::clone(&sources.archive);
+        Self { keys: Keys::new(&settings.fleet), settings, history, archive, board, ready, turn: 0 }
     }
 
     /// Runs for ever.
-    pub(super) async fn run(mut self, mut sealed: mpsc::Receiver<Sealed>, archive: Option<Arc<dyn Archive>>) {
+    pub(super) async fn run(mut self) {
         loop {
             // The events' part knows whether what is there is ours. When it ends, so does this.
             let Ok(attached) = self.ready.wait_for(|attached| *attached > 0).await.map(|attached| *attached) else {
                 return std::future::pending().await;
             };
-            if let Err(trouble) = self.session(attached, &mut sealed, archive.as_ref()).await {
+            if let Err(trouble) = self.session(attached).await {
                 self.board.begin(Part::Readings, &trouble).await;
                 tokio::time::sleep(PAUSE).await;
             }
@@ -71,45 +71,23 @@ impl Readings {
     }
 
     /// One connection, as long as the events' part is well. What is taken up anew may have been wiped.
-    async fn session(
-        &mut self,
-        attached: u64,
-        sealed: &mut mpsc::Receiver<Sealed>,
-        archive: Option<&Arc<dyn Archive>>,
-    ) -> Result<(), Trouble> {
+    async fn session(&mut self, attached: u64) -> Result<(), Trouble> {
         let mut connection = Connection::open(&self.settings.access).await?;
-        let mut known = Known::default();
-        if archive.is_some() {
-            known.place = self.place(&mut connection).await?;
-        }
+        let place = self.place(&mut connection).await?;
+        let mut known = Known { place, ..Known::default() };
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut waiting: Vec<Sealed> = Vec::new();
         let mut looked: Option<tokio::time::Instant> = None;
         loop {
             tick.tick().await;
             if *self.ready.borrow() != attached {
                 return Ok(());
             }
-            while waiting.len() < CHUNKS
-                && let Ok(chunk) = sealed.try_recv()
-            {
-                waiting.push(chunk);
-            }
             self.send_latest(&mut connection, &mut known.latest).await?;
-            match archive {
-                // What came through the channel is on disk, too, and there it has a place.
-                Some(archive) => {
-                    waiting.clear();
-                    if looked.is_none_or(|looked| looked.elapsed() >= CHUNKS_EVERY) {
-                        let more = self.send_kept(&mut connection, &mut known, archive).await?;
-                        looked = (!more).then(tokio::time::Instant::now);
-                    }
-                }
-                None => {
-                    self.send_chunks(&mut connection, &mut known.packs, &waiting, None).await?;
-                    waiting.clear();
-                }
+            // What was packed together goes together.
+            if looked.is_none_or(|looked| looked.elapsed() >= self.settings.chunks_every) {
+                let more = self.send_packed(&mut connection, &mut known).await?;
+                looked = (!more).then(tokio::time::Instant::now);
             }
             self.board.end(Part::Readings).await;
         }
@@ -146,51 +124,42 @@ impl Readings {
         Ok(())
     }
 
-    /// Whether there may be more.
-    async fn send_kept(
-        &self,
-        connection: &mut Connection,
-        known: &mut Known,
-        archive: &Arc<dyn Archive>,
-    ) -> Result<bool, Trouble> {
-        let kept = archive.sealed_after(known.place, CHUNK_BYTES);
-        let kept =
-            kept.map_err(|e| Trouble::Own(format!("chunks of readings cannot be read back for the copy: {e}")))?;
-        let Some((place, _)) = kept.last() else { return Ok(false) };
-        let place = *place;
-        let chunks: Vec<Sealed> = kept.into_iter().map(|(_, chunk)| chunk).collect();
-        self.send_chunks(connection, &mut known.packs, &chunks, Some(place)).await?;
-        known.place = Some(place);
-        Ok(true)
-    }
-
-    async fn send_chunks(
-        &self,
-        connection: &mut Connection,
-        packs: &mut Packs,
-        chunks: &[Sealed],
-        place: Option<Place>,
-    ) -> Result<(), Trouble> {
-        let Some(newest) = chunks.iter().map(|chunk| chunk.last).max() else { return Ok(()) };
+    /// Sends what was packed since. Whether there may be more.
+    async fn send_packed(&self, connection: &mut Connection, known: &mut Known) -> Result<bool, Trouble> {
+        let (mut place, mut chunks, mut bytes, mut more) = (known.place, Vec::<Sealed>::new(), 0, true);
+        while bytes < CHUNK_BYTES {
+            let packed = self.archive.packed_after(place);
+            let packed = packed.map_err(|e| Trouble::Own(format!("readings cannot be read back for the copy: {e}")))?;
+            let Some(offer) = packed else {
+                more = false;
+                break;
+            };
+            place = offer.ends;
+            bytes += offer.chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
+            chunks.extend(offer.chunks);
+        }
+        if place == known.place {
+            return Ok(more);
+        }
+        let Some(newest) = chunks.iter().map(|chunk| chunk.last).max() else {
+            known.place = place;
+            return Ok(more);
+        };
         let oldest = Timestamp(self.board.now().0 - self.settings.chunks_keep.0 - Span::hours(1).0);
         // What would end at once need not be sent.
-        let fresh: Vec<Sealed> = chunks.iter().filter(|chunk| chunk.first > oldest).cloned().collect();
-        let keep = self.settings.chunks_keep;
-        let mut calls = packs.calls(connection, &self.keys, &fresh, keep).await?;
-        if let Some(Place { file, offset }) = place {
-            calls.push(Call::new("HSET").arg(self.keys.archive()).arg("place").arg(format!("{file} {offset}")));
-        }
+        chunks.retain(|chunk| chunk.first > oldest);
+        let mut calls = known.packs.calls(connection, &self.keys, &chunks, self.settings.chunks_keep).await?;
+        let text = format!("{} {}", place.file, place.offset);
+        calls.push(Call::new("HSET").arg(self.keys.archive()).arg("place").arg(text));
+        let key = chunks.first().map_or_else(|| self.keys.archive(), |chunk| self.keys.series(&chunk.server));
         while !calls.is_empty() {
             let rest = calls.split_off(calls.len().min(CALLS));
-            let key = chunks.first().map_or_else(String::new, |chunk| self.keys.series(&chunk.server));
             self.pipeline(connection, std::mem::replace(&mut calls, rest), &key).await?;
         }
-        if place.is_some() {
-            self.mark()?;
-        }
-        let bytes = fresh.iter().map(|chunk| chunk.bytes.len() as u64).sum();
-        self.board.chunks_sent(fresh.len() as u64, bytes, newest);
-        Ok(())
+        self.mark()?;
+        known.place = place;
+        self.board.chunks_sent(&chunks, newest);
+        Ok(more)
     }
 
     /// Sends; a wrong type is told with the key that is asked about.
@@ -208,12 +177,12 @@ impl Readings {
 
     /// Behind which chunk the copy goes on. Redis knows it, so that a wiped or rolled back one gets again what it lost;
     /// a data folder that has sent nothing yet begins with its first chunk.
-    async fn place(&self, connection: &mut Connection) -> Result<Option<Place>, Trouble> {
+    async fn place(&self, connection: &mut Connection) -> Result<Cursor, Trouble> {
         if !self.settings.data_dir.join(MARK).exists() {
-            return Ok(None);
+            return Ok(Cursor::default());
         }
         let reply = connection.call(&Call::new("HGET").arg(self.keys.archive()).arg("place")).await?;
-        Ok(reply.text().and_then(parse_place))
+        Ok(reply.text().and_then(parse_place).unwrap_or_default())
     }
 
     fn mark(&self) -> Result<(), Trouble> {
@@ -226,9 +195,9 @@ impl Readings {
     }
 }
 
-fn parse_place(text: &str) -> Option<Place> {
+fn parse_place(text: &str) -> Option<Cursor> {
     let (file, offset) = text.split_once(' ')?;
-    Some(Place { file: file.parse().ok()?, offset: offset.parse().ok()? })
+    Some(Cursor { file: file.parse().ok()?, offset: offset.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -237,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_place_of_format_1_is_read_for_ever() {
-        assert_eq!(parse_place("7 4096"), Some(Place { file: 7, offset: 4096 }));
+        assert_eq!(parse_place("7 4096"), Some(Cursor { file: 7, offset: 4096 }));
         assert_eq!(parse_place("7"), None);
         assert_eq!(parse_place(""), None);
     }

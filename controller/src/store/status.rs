@@ -34,7 +34,7 @@ impl Board {
             "sent": shown.sent,
             "stream": shown.stream,
             "latest": { "sent": shown.latest, "time": shown.latest_time },
-            "chunks": { "sent": shown.chunks, "bytes": shown.chunk_bytes, "to": shown.chunks_to },
+            "chunks": { "sent": shown.chunks, "bytes": shown.chunk_bytes, "samples": shown.samples, "to": shown.chunks_to },
             "troubles": troubles,
         })
     }

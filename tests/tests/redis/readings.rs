@@ -1,14 +1,16 @@
 //! Latest values, the live channel, and chunks.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use skynet_controller::clock;
-use skynet_controller::history::{Archive, Place, Sealed, read_hour};
+use skynet_controller::history::sealed::{Sealed, decode};
+use skynet_controller::history::{Archive, History, Keep, Limits, read_hour};
 use skynet_controller::journal::{Call, Reply};
 use skynet_model::name::ServerId;
 use skynet_model::series::SeriesKey;
 use skynet_model::time::Timestamp;
 use skynet_tests::redis::RedisServer;
+use skynet_tests::redis::readings::write;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use crate::rig::{Rig, keys, text};
@@ -37,7 +39,7 @@ async fn latest_values_are_there_within_seconds_and_go_when_their_series_ends() 
     let mount: SeriesKey = "disk.used_ratio{mount=\"/\"}".parse().unwrap();
     let (disk, cpu) = (writer.slot(&mount).unwrap(), writer.slot(&SeriesKey::plain("cpu.busy_ratio")).unwrap());
     let now = clock::now();
-    writer.write(now, [(disk, 0.5), (cpu, 0.25)]);
+    let _ = writer.write(now, [(disk, 0.5), (cpu, 0.25)]);
     rig.start();
     rig.append(1);
     rig.copied().await;
@@ -54,7 +56,7 @@ async fn latest_values_are_there_within_seconds_and_go_when_their_series_ends() 
     // Of another type: named, and the events go on.
     server.command(&["DEL", &key]).await;
     server.command(&["SET", &key, "x"]).await;
-    writer.write(clock::now(), [(cpu, 0.75)]);
+    let _ = writer.write(clock::now(), [(cpu, 0.75)]);
     rig.told(&["skynet:{demo}:latest:web1", "holds a string where a hash belongs"]).await;
     rig.append(10);
     rig.copied().await;
@@ -74,7 +76,7 @@ async fn dashboards_hear_of_events_and_values_as_they_come() {
     while !lines.next_line().await.unwrap().unwrap().contains("subscribe") {}
     let writer = rig.history.writer(&ServerId::new("web1").unwrap());
     let slot = writer.slot(&SeriesKey::plain("load.one")).unwrap();
-    writer.write(Timestamp(7), [(slot, 0.5)]);
+    let _ = writer.write(Timestamp(7), [(slot, 0.5)]);
     rig.start();
     rig.append(1);
     let (mut event, mut latest) = (None, None);
@@ -95,40 +97,21 @@ async fn dashboards_hear_of_events_and_values_as_they_come() {
     rig.stop().await;
 }
 
-/// Chunks as a history on disk would give them: a test double of that room.
-#[derive(Default)]
-struct Shelf(Mutex<Vec<(Place, Sealed)>>);
-
-impl Archive for Shelf {
-    fn sealed_after(&self, after: Option<Place>, bytes: usize) -> std::io::Result<Vec<(Place, Sealed)>> {
-        let all = self.0.lock().unwrap();
-        let mut left = bytes;
-        let fits = |(_, chunk): &&(Place, Sealed)| {
-            let room = left > 0;
-            left = left.saturating_sub(chunk.bytes.len());
-            room
-        };
-        Ok(all.iter().filter(|(place, _)| Some(*place) > after).take_while(fits).cloned().collect())
-    }
-}
-
 #[tokio::test]
 async fn chunks_are_read_back_as_they_were_and_a_wiped_store_gets_them_again() {
     let server = RedisServer::start(&[]).await;
     let mut rig = Rig::new(&server);
-    let shelf = Arc::new(Shelf::default());
     for n in 0..200_u64 {
         let bytes = vec![u8::try_from(n).unwrap(); 300];
         let mut chunk = chunk("web1", &format!("s{}", n % 100), 2 - i64::try_from(n / 100).unwrap(), &bytes);
         chunk.first.0 += i64::try_from(n).unwrap();
-        shelf.0.lock().unwrap().push((Place { file: n / 50, offset: n }, chunk));
+        rig.shelf.push(vec![chunk]);
     }
-    rig.archive = Some(Arc::clone(&shelf) as Arc<dyn Archive>);
     rig.start();
     rig.append(1);
     rig.until("200 chunks", || rig.status()["chunks"]["sent"] == 200).await;
     let mut connection = server.connect().await;
-    let wanted = shelf.0.lock().unwrap()[137].1.clone();
+    let wanted = rig.shelf.all()[137].clone();
     let hour = wanted.first.0 / HOUR;
     let found = read_hour(&mut connection, &keys(), &wanted.server, &wanted.series, hour).await.unwrap();
     assert_eq!(found.len(), 1);
@@ -157,39 +140,35 @@ async fn chunks_are_read_back_as_they_were_and_a_wiped_store_gets_them_again() {
     rig.stop().await;
 }
 
-/// What Redis needs around the chunks: the figure `redis_bytes_per_sample` is this and the chunks' own bytes.
+/// The real history packs what hosts read, and Redis holds it.
 #[tokio::test]
-async fn what_redis_adds_to_a_sample_is_small() {
+async fn a_sample_needs_about_a_byte() {
     let server = RedisServer::start(&[]).await;
     let mut rig = Rig::new(&server);
-    let seals = rig.start();
+    let folder = rig.dir.path().join("history");
+    let history = History::open_folder(&folder, Limits::default(), Keep::default(), Box::new(clock::now)).unwrap();
+    rig.archive = Some(Arc::clone(&history) as Arc<dyn Archive>);
+    rig.start();
     rig.append(1);
     rig.copied().await;
     let before = memory(&server).await;
-    // As they are sealed: at 1 s, a chunk of every series each six minutes, ten an hour.
-    let (servers, series, rounds, size) = (4_u8, 100_u8, 10_i64, 330_usize);
-    let mut sent = 0;
-    for round in 0..rounds {
-        for (s, n) in (0..servers).flat_map(|s| (0..series).map(move |n| (s, n))) {
-            let bytes: Vec<u8> = (0..size + usize::from(n) % 7).map(|i| (i as u8).wrapping_mul(31) ^ n ^ s).collect();
-            let mut chunk = chunk(&format!("web{s}"), &format!("name.of.series.{n}"), 1, &bytes);
-            (chunk.first.0, chunk.last.0) = (chunk.first.0 + round * 360_000, chunk.last.0 + round * 360_000);
-            seals.send(chunk).await.unwrap();
-            sent += 1;
-        }
-        rig.until("all chunks", || rig.status()["chunks"]["sent"] == sent).await;
-    }
+    let (servers, sweeps) = (2, 2200_u16);
+    // In one hour, so that what is paid once an hour is paid once.
+    let begin = Timestamp((clock::now().0 / HOUR - 1) * HOUR);
+    let writing = Arc::clone(&history);
+    tokio::task::spawn_blocking(move || write(&writing, servers, 100, begin, sweeps)).await.unwrap();
+    let full = u64::from(sweeps / 360 * 360) * 100 * servers as u64;
+    rig.until("all full blocks", || rig.status()["chunks"]["samples"].as_u64().unwrap() >= full).await;
+    let samples = rig.status()["chunks"]["samples"].as_f64().unwrap();
     let (mut packs, mut names) = (0, 0);
     let mut connection = server.connect().await;
-    let hour = clock::now().0 / HOUR - 1;
-    for s in 0..servers {
-        let web = ServerId::new(&format!("web{s}")).unwrap();
-        for (key, sum) in [(keys().chunks(&web, hour), &mut packs), (keys().series(&web), &mut names)] {
+    for n in 1..=servers {
+        let web = ServerId::new(&format!("web{n}")).unwrap();
+        for (key, sum) in [(keys().chunks(&web, begin.0 / HOUR), &mut packs), (keys().series(&web), &mut names)] {
             let call = Call::new("MEMORY").arg("USAGE").arg(&key).arg("SAMPLES").number(0);
             *sum += connection.call(&call).await.unwrap().int().unwrap();
         }
     }
-    let samples = sent as f64 * 360.0;
     let own = rig.status()["chunks"]["bytes"].as_f64().unwrap() / samples;
     let (packs, names) = (packs as f64 / samples, names as f64 / samples);
     let grown = (memory(&server).await - before) as f64 / samples;
@@ -199,7 +178,17 @@ async fn what_redis_adds_to_a_sample_is_small() {
         packs - own
     );
     assert!(packs - own < 0.16, "Redis adds {:.3} bytes to a sample", packs - own);
+
+    // What is there is what was read.
+    let web1 = ServerId::new("web1").unwrap();
+    let (series, ..) = history.latest(&web1).swap_remove(40);
+    let found = read_hour(&mut connection, &keys(), &web1, &series, begin.0 / HOUR).await.unwrap();
+    let read: u32 = found.iter().map(|chunk| chunk.samples).sum();
+    assert!(u64::from(read) * 100 * servers as u64 >= full, "{read}");
+    let (times, values) = decode(&found[0].bytes).unwrap();
+    assert_eq!((times[0], times.len(), values.len()), (begin.0, found[0].samples as usize, times.len()));
     rig.stop().await;
+    tokio::task::spawn_blocking(move || history.close()).await.unwrap();
 }
 
 async fn memory(server: &RedisServer) -> i64 {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use skynet_controller::clock;
 use skynet_controller::config::Config;
 use skynet_controller::core::{Handle, Input};
-use skynet_controller::history::{Archive, History, Limits, Sealed};
+use skynet_controller::history::sealed::{Cursor, Offer, Sealed};
+use skynet_controller::history::{Archive, History, Limits};
 use skynet_controller::journal::{Call, Connection, Feed, Journal, Reply};
 use skynet_controller::store::{Keys, Progress, Restored, Running, Settings, Sources, Store, Verifier, restore};
 use skynet_model::event::{Event, EventBody};
@@ -27,7 +28,35 @@ pub struct Rig {
     pub history: Arc<History>,
     running: Option<Running>,
     remarks: Arc<Mutex<Vec<String>>>,
+    pub shelf: Arc<Shelf>,
+    /// In place of the shelf.
     pub archive: Option<Arc<dyn Archive>>,
+}
+
+/// Packed readings as a history on disk gives them, made up: a test double of its files.
+#[derive(Default)]
+pub struct Shelf(Mutex<Vec<Offer>>);
+
+impl Shelf {
+    /// One block more.
+    pub fn push(&self, chunks: Vec<Sealed>) {
+        let mut offers = self.0.lock().unwrap();
+        let begins = offers.last().map_or_else(Cursor::default, |last| last.ends);
+        let ends =
+            Cursor { file: begins.file + u64::from(begins.offset >= 1000), offset: (begins.offset + 100) % 1100 };
+        offers.push(Offer { chunks, begins, ends });
+    }
+
+    /// All that was put here.
+    pub fn all(&self) -> Vec<Sealed> {
+        self.0.lock().unwrap().iter().flat_map(|offer| offer.chunks.clone()).collect()
+    }
+}
+
+impl Archive for Shelf {
+    fn packed_after(&self, cursor: Cursor) -> std::io::Result<Option<Offer>> {
+        Ok(self.0.lock().unwrap().iter().find(|offer| offer.ends > cursor).cloned())
+    }
 }
 
 /// `[redis]` with a chain key, an answer within a second, and more lines.
@@ -40,7 +69,7 @@ pub fn settings(dir: &Path, url: &str, more: &str) -> Settings {
     );
     let config = Config::parse(&text, dir).unwrap();
     std::fs::create_dir_all(&config.data_dir).unwrap();
-    Settings::of(&config).unwrap().unwrap()
+    Settings { chunks_every: Duration::from_millis(200), ..Settings::of(&config).unwrap().unwrap() }
 }
 
 const DOCS: &str = include_str!("../../../docs/redis.md");
@@ -102,11 +131,11 @@ impl Rig {
         let (journal, _) = Journal::open_folder(&settings.data_dir.join("journal")).unwrap();
         let history = Arc::new(History::new(Limits::default()));
         let (feed, remarks) = (Arc::new(Feed::default()), Arc::default());
-        Self { dir, settings, journal, feed, history, running: None, remarks, archive: None }
+        Self { dir, settings, journal, feed, history, running: None, remarks, shelf: Arc::default(), archive: None }
     }
 
     /// Starts copying.
-    pub fn start(&mut self) -> mpsc::Sender<Sealed> {
+    pub fn start(&mut self) {
         let (core, mut inputs) = Handle::new();
         let remarks = Arc::clone(&self.remarks);
         tokio::spawn(async move {
@@ -117,12 +146,11 @@ impl Rig {
                 }
             }
         });
-        let (seals, sealed) = mpsc::channel(100_000);
         let store = Store::open(self.settings.clone(), &mut self.journal);
         let (feed, history) = (Arc::clone(&self.feed), Arc::clone(&self.history));
-        let archive = self.archive.clone();
-        self.running = Some(store.start(Sources { feed, history, sealed, archive, core, clock: clock::now }).unwrap());
-        seals
+        let archive = self.archive.clone().unwrap_or_else(|| Arc::clone(&self.shelf) as Arc<dyn Archive>);
+        let sources = Sources { feed, history, archive, core, clock: clock::now };
+        self.running = Some(store.start(sources).unwrap());
     }
 
     /// Ends copying, as a controller that goes down does.

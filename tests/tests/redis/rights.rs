@@ -20,9 +20,9 @@ async fn the_documented_writer_copies_everything_and_can_do_nothing_else() {
     let web1 = "web1".parse().unwrap();
     let writer = rig.history.writer(&web1);
     let slot = writer.slot(&"cpu.busy_ratio".parse().unwrap()).unwrap();
-    writer.write(skynet_controller::clock::now(), [(slot, 0.5)]);
-    let seals = rig.start();
-    seals.send(crate::readings::chunk("web1", "cpu.busy_ratio", 1, b"chunk")).await.unwrap();
+    let _ = writer.write(skynet_controller::clock::now(), [(slot, 0.5)]);
+    rig.shelf.push(vec![crate::readings::chunk("web1", "cpu.busy_ratio", 1, b"chunk")]);
+    rig.start();
     rig.append(3000);
     rig.copied().await;
     rig.until("readings", || rig.status()["chunks"]["sent"] == 1 && rig.status()["latest"]["sent"] == 1).await;

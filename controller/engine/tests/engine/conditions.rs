@@ -134,7 +134,6 @@ fn a_partial_sweep_makes_nothing_gone() {
     w.run(1);
     let id = server("web1");
     let sweep = |started: i64, end: SweepEnd| Sweep {
-        server: &id,
         sensor: "process",
         every: Span::seconds(1),
         started: Timestamp(started),
@@ -143,9 +142,9 @@ fn a_partial_sweep_makes_nothing_gone() {
         end,
     };
     let now = w.now;
-    w.call(|e, t, out| e.sweep(t, sweep(now + 1, SweepEnd::Partial), out));
+    w.call(|e, t, out| e.sweep(t, &id, &sweep(now + 1, SweepEnd::Partial), out));
     assert_eq!(w.states(), [State::Observed]);
-    w.call(|e, t, out| e.sweep(t, sweep(now + 1, SweepEnd::Complete), out));
+    w.call(|e, t, out| e.sweep(t, &id, &sweep(now + 1, SweepEnd::Complete), out));
     assert_eq!(w.states(), [State::Cleared]);
 }
 
@@ -251,7 +250,7 @@ fn what_is_not_finite_or_not_announced_is_passed_over() {
         let (every, started, started_boot_ms) = (Span::seconds(1), t, 5000);
         let end = SweepEnd::Complete;
         let sensor = "load";
-        e.sweep(t, Sweep { server: &id, sensor, every, started, started_boot_ms, readings: &readings, end }, out);
+        e.sweep(t, &id, &Sweep { sensor, every, started, started_boot_ms, readings: &readings, end }, out);
     });
     assert_eq!(w.states(), [State::Observed]);
 }

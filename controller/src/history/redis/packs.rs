@@ -14,7 +14,7 @@ use skynet_model::name::ServerId;
 use skynet_model::series::SeriesKey;
 use skynet_model::time::{Span, Timestamp};
 
-use super::super::Sealed;
+use super::super::sealed::Sealed;
 use crate::journal::{Call, Connection, RedisFault, Reply};
 use crate::store::Keys;
 
@@ -98,7 +98,7 @@ fn encode<'a>(hour: i64, chunks: impl IntoIterator<Item = Numbered<'a>>) -> Vec<
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub fn decode(hour: i64, pack: &[u8]) -> Result<Vec<Packed>, String> {
+fn decode(hour: i64, pack: &[u8]) -> Result<Vec<Packed>, String> {
     let (version, mut rest) = pack.split_first().ok_or("it is empty")?;
     if *version != VERSION {
         return Err(format!("it is of version {version}; this build knows {VERSION}"));
