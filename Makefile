@@ -10,7 +10,7 @@ export CARGO_TERM_COLOR ?= auto
 # nextest where the pinned version is installed, else cargo's own runner: the same tests.
 NEXTEST := $(shell cargo nextest --version 2>/dev/null | grep -q ' $(NEXTEST_VERSION) ' && echo yes)
 
-.PHONY: help demo test test-full lint bench bench-peers install-peers fuzz package run-tests
+.PHONY: help demo deps test test-full lint bench bench-peers install-peers fuzz package run-tests
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,7 +24,13 @@ lint: ## format, clippy with warnings denied, docs
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
-test: lint run-tests ## everything CI runs
+deps: ## install what the tests drive for real: redis-server
+	@command -v redis-server >/dev/null && exit 0; \
+	[ "$$(id -u)" = 0 ] || { echo "the tests need redis-server 7.0 or newer: install it (apt-get install redis-server), or run make deps as root"; exit 1; }; \
+	policy=/usr/sbin/policy-rc.d; [ -e $$policy ] || { printf '#!/bin/sh\nexit 101\n' > $$policy; chmod 755 $$policy; trap "rm -f $$policy" EXIT; }; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends redis-server
+
+test: deps lint run-tests ## everything CI runs
 
 run-tests:
 	cargo build --workspace --bins --locked

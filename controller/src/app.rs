@@ -18,12 +18,13 @@ use crate::clock;
 use crate::config::Config;
 use crate::core::{Core, Handle, Input, Parts};
 use crate::fleet::{Fleet, catalogue};
-use crate::history::{History, Keep, Limits};
+use crate::history::{Archive, History, Keep, Limits};
 use crate::journal::{Feed, Journal, pending_notices};
 use crate::notify::{Console, Patience, Runner, WAITING};
 use crate::operator::{self, Operator};
 use crate::plain::plain;
 use crate::policies::{Policies, Terms};
+use crate::store::{self, Sources, Store};
 use crate::web::Web;
 
 /// How long an orderly end may take.
@@ -73,6 +74,15 @@ pub fn check(config: &Config) -> anyhow::Result<tls::Credentials> {
         config.fleet
     );
     Ok(credentials)
+}
+
+/// Checks the files that the offsite copy needs. A controller runs without them, and says so.
+///
+/// # Errors
+/// What is wrong, with the remedy.
+pub fn check_copy(config: &Config) -> anyhow::Result<()> {
+    let settings = store::Settings::of(config).map_err(anyhow::Error::msg)?;
+    settings.map_or(Ok(()), |settings| settings.check_files()).map_err(anyhow::Error::msg)
 }
 
 impl App {
@@ -125,6 +135,8 @@ impl App {
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { config, terms, credentials, listener, socket, metrics, _lock } = self;
         let (mut journal, events) = Journal::open_folder(&config.data_dir.join("journal"))?;
+        let settings = store::Settings::of(&config).map_err(anyhow::Error::msg)?;
+        let store = settings.map(|settings| Store::open(settings, &mut journal));
         journal.compact_if_due();
         let policies = Policies::open(&config.data_dir.join("policy"), &events, &terms)?;
         let pending = pending_notices(&events);
@@ -179,6 +191,16 @@ impl App {
             let _ = core_ended.send(result);
         })?;
 
+        let mut copy = None;
+        if let Some(store) = store {
+            // The feed is full once the core answers.
+            let _ = core.ask(|_| ()).await;
+            let (feed, history) = (Arc::clone(&feed), Arc::clone(&history));
+            let archive = Arc::clone(&history) as Arc<dyn Archive>;
+            let sources = Sources { feed, history, archive, core: core.clone(), clock: clock::now };
+            copy = Some(store.start(sources)?);
+        }
+
         let (down, going_down) = watch::channel(false);
         let until_down = |mut going_down: watch::Receiver<bool>| async move {
             let _ = going_down.wait_for(|down| *down).await;
@@ -190,7 +212,8 @@ impl App {
         });
         let fleet = Fleet::new(core.clone(), Arc::clone(&history), config.fleet.clone());
         let mut fleet = tokio::spawn(fleet.serve(incoming, until_down(going_down.clone())));
-        let operators = Operator::new(core.clone(), Arc::clone(&history), feed, terms);
+        let board = copy.as_ref().map(|copy| Arc::clone(&copy.board));
+        let operators = Operator::new(core.clone(), Arc::clone(&history), feed, terms).with_store(board);
         let mut operators = tokio::spawn(operators.serve(socket, until_down(going_down)));
         let web = metrics.map(|listener| {
             if let Ok(address) = listener.local_addr() {
@@ -218,7 +241,12 @@ impl App {
             if !core_gone {
                 let _ = core_end.await;
             }
+            // The core's last events go along, if Redis takes them.
+            let copied = copy.map(|mut copy| tokio::task::spawn_blocking(move || copy.stop()));
             let _ = (&mut runner).await;
+            if let Some(copied) = copied {
+                let _ = copied.await;
+            }
         };
         if tokio::time::timeout(DRAIN, drain).await.is_err() {
             tracing::warn!("not everything ended within {} s; going down all the same", DRAIN.as_secs());

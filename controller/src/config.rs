@@ -1,6 +1,7 @@
 //! The controller's configuration file: TOML, unknown keys are errors.
 
 mod history;
+mod offsite;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,7 +11,9 @@ use serde::Deserialize;
 use skynet_model::name::ServerId;
 use skynet_model::series::{Labels, MAX_LABELS, MAX_TEXT};
 
+use crate::journal::Address;
 pub use history::HistoryConfig;
+pub use offsite::Offsite;
 
 /// Largest file that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -43,9 +46,11 @@ pub struct Config {
     /// Known servers and the labels operators give them.
     #[serde(default)]
     pub servers: BTreeMap<ServerId, Server>,
-    /// What `contact:` documents name.
+    /// What `contact:` documents and `[redis]` name.
     #[serde(default)]
     pub credentials: BTreeMap<String, Credential>,
+    /// The offsite copy, where there is one.
+    pub redis: Option<Offsite>,
 }
 
 /// `[servers.NAME]`.
@@ -108,6 +113,10 @@ impl Config {
             }
         }
         config.history.check()?;
+        if let Some(offsite) = &mut config.redis {
+            offsite.settle(folder, &config.credentials)?;
+            Address::parse(&offsite.url, offsite.insecure_plaintext).map_err(|e| format!("[redis] url: {e}"))?;
+        }
         let fleet_fine = ServerId::new(&config.fleet).is_ok();
         if !fleet_fine {
             return Err(format!("fleet `{}` is not a name: use 1 to 128 of a-z, 0-9, `-`, `.` and `_`", config.fleet));

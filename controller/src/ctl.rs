@@ -22,6 +22,7 @@ pub mod page;
 mod policy;
 mod print;
 mod query;
+mod store;
 mod tree;
 pub mod words;
 
@@ -31,7 +32,7 @@ use std::process::ExitCode;
 use skynet_model::catalogue::Catalogue;
 
 pub use args::Args;
-use args::{Command, PolicyCommand};
+use args::{Command, PolicyCommand, StoreCommand};
 pub use clean::clean;
 use link::Link;
 use print::Printer;
@@ -110,6 +111,12 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
             operate::halt(&mut Link::open(&socket).await?, &reason, output, printer).await
         }
         Command::Resume { output } => operate::resume(&mut Link::open(&socket).await?, output, printer).await,
+        Command::Store(StoreCommand::Status { output }) => {
+            store::status(&mut Link::open(&socket).await?, output, printer).await
+        }
+        Command::Store(StoreCommand::Verify { output }) => {
+            store::verify(&mut Link::open(&socket).await?, output, printer).await
+        }
         Command::Explain { what, name, all, output } => {
             explain::run(what.as_deref(), name.as_deref(), all, output, catalogue, printer)
         }

@@ -16,6 +16,7 @@ mod mirror;
 mod names;
 mod read;
 mod recover;
+mod redis;
 mod sealed;
 mod seen;
 mod select;
@@ -45,6 +46,7 @@ use server::Server;
 use shelf::Shelf;
 use wal::Wal;
 
+pub use self::redis::{Changes, Latest, Packs, read_hour};
 pub use chunk::{ChunkError, decode as decode_chunk};
 pub use keeper::Keep;
 pub use read::{Answer, MOST_POINTS, MOST_SAMPLES, Past, Point, Question};

@@ -18,6 +18,8 @@ pub mod notify;
 pub mod operator;
 pub mod plain;
 pub mod policies;
+pub mod progress;
+pub mod store;
 pub mod web;
 
 #[cfg(test)]

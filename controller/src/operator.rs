@@ -8,6 +8,7 @@ mod explain;
 mod peer;
 mod query;
 mod socket;
+mod store;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::core::{Handle, MAX_TEXT, Order, Refused, View};
 use crate::history::History;
 use crate::journal::Feed;
 use crate::policies::{PolicyError, Terms};
+use crate::store::Board;
 
 pub use socket::{SocketError, bind};
 
@@ -51,13 +53,21 @@ pub struct Operator {
     feed: Arc<Feed>,
     terms: Terms,
     queries: Arc<Semaphore>,
+    store: Option<Arc<Board>>,
 }
 
 impl Operator {
     /// The API over the other rooms.
     #[must_use]
     pub fn new(core: Handle, history: Arc<History>, feed: Arc<Feed>, terms: Terms) -> Self {
-        Self { core, history, feed, terms, queries: Arc::new(Semaphore::new(QUERIES)) }
+        Self { core, history, feed, terms, queries: Arc::new(Semaphore::new(QUERIES)), store: None }
+    }
+
+    /// With the offsite copy, where there is one.
+    #[must_use]
+    pub fn with_store(mut self, store: Option<Arc<Board>>) -> Self {
+        self.store = store;
+        self
     }
 
     /// Serves until `stop`.
@@ -129,6 +139,7 @@ type Lines = Pin<Box<dyn Stream<Item = Result<v1::Document, Status>> + Send>>;
 #[tonic::async_trait]
 impl OperatorService for Operator {
     type LogsStream = Lines;
+    type VerifyStoreStream = Lines;
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::Documents>, Status> {
         operator(&request)?;
@@ -170,8 +181,9 @@ impl OperatorService for Operator {
                     version.map_err(|_| Status::invalid_argument("a policy is named by its version's number"))?;
                 self.ask(move |view| documents::policy(view, version)).await?
             }
+            "store" => Some(store::status(self.store.as_deref(), crate::clock::now())),
             other => {
-                let text = format!("`{}` is not server, incident or policy", other.escape_debug());
+                let text = format!("`{}` is not server, incident, policy or store", other.escape_debug());
                 return Err(Status::invalid_argument(text));
             }
         };
@@ -266,6 +278,11 @@ impl OperatorService for Operator {
         });
         let answer = tokio::time::timeout(PATIENCE, answer).await.map_err(|_| busy())?;
         answer.map_err(|_| Status::internal("reading the history was broken off")).flatten().map(Response::new)
+    }
+
+    async fn verify_store(&self, request: Request<v1::VerifyStoreRequest>) -> Result<Response<Lines>, Status> {
+        operator(&request)?;
+        store::verify(self.store.as_deref(), &self.feed).map(Response::new)
     }
 }
 

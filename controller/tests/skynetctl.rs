@@ -27,6 +27,11 @@ const EVENTS: [&str; 2] = [
     r#"{"seq":2,"time":1793502855927,"event":"resumed","by":"root"}"#,
 ];
 
+const VERIFIED: [&str; 2] = [
+    r#"{"events":1000,"total":1500,"compared":900,"missing":0,"sealed":true,"done":false,"bad":null,"fault":null}"#,
+    r#"{"events":1200,"total":1500,"compared":900,"missing":0,"sealed":true,"done":true,"bad":1201,"fault":"odd \u001b[2J"}"#,
+];
+
 /// A controller that answers by the script above and notes what it was asked.
 #[derive(Clone, Default)]
 struct Script {
@@ -64,6 +69,7 @@ impl OperatorService for Script {
         match request.name.as_str() {
             "i-1" => document(INCIDENT),
             "web1" => document(SERVER),
+            "" => document(r#"{"redis":null}"#),
             "odd" => document("{\"id\":"),
             name => Err(Status::not_found(format!("there is no {} called {name}\u{1b}[2J", request.kind))),
         }
@@ -121,6 +127,14 @@ impl OperatorService for Script {
         let (time_ms, avg) = (vec![1_793_502_000_000, 1000, 1000], vec![1.0, 2.0, 3.0]);
         let series = vec![v1::PastSeries { server, series, time_ms, avg, ..v1::PastSeries::default() }];
         Ok(Response::new(v1::QueryAnswer { series, holes: vec!["a file: it is damaged".to_owned()], cut: false }))
+    }
+
+    type VerifyStoreStream = Self::LogsStream;
+
+    async fn verify_store(&self, _: Request<v1::VerifyStoreRequest>) -> Answer<Self::VerifyStoreStream> {
+        self.note("verify store".to_owned());
+        let json = VERIFIED.map(|json| Ok(v1::Document { json: json.to_owned() }));
+        Ok(Response::new(Box::pin(tokio_stream::iter(json))))
     }
 }
 
@@ -228,6 +242,22 @@ fn an_empty_list_is_no_failure_and_leaves_standard_output_to_programs() {
     assert_eq!(fake.run(&["get", "incidents", "-o", "json"]).out, "[]\n");
     let ran = fake.run(&["get", "inc", "--all"]);
     assert!(ran.out.contains("web1 is away \\u{1b}[31m"), "{}", ran.out);
+}
+
+#[test]
+fn a_bad_copy_is_a_failure_that_names_its_first_bad_event() {
+    let fake = Fake::start();
+    let ran = fake.run(&["store", "verify"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert_eq!(ran.err, "skynetctl: event 1201: odd \\u{1b}[2J\n");
+    let ran = fake.run(&["store", "verify", "-o", "json"]);
+    assert_eq!((ran.code, ran.out.trim_end()), (1, VERIFIED[1]));
+    let ran = fake.run(&["store", "status"]);
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "there is no offsite copy: the controller's configuration has no [redis]\n")
+    );
+    assert_eq!(fake.run(&["store", "status", "-o", "json"]).out, "{\"redis\":null}\n");
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub mod gauge;
 pub mod hostile;
 pub mod load;
 pub mod peers;
+pub mod redis;
 pub mod relay;
 pub mod sim;
 

@@ -8,10 +8,11 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use skynet_node::host::{Host, LocalHost};
 use skynet_node::sensors::{all_builtin_uses, build};
+use tokio::time::Instant;
 
 struct Counting;
 

@@ -95,6 +95,9 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// The offsite copy in Redis.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// What there is: sensors, actions, functions; series, units, parameters, risks and defaults.
     Explain {
         /// `sensor`, `action`, `function`, or a name.
@@ -172,6 +175,24 @@ pub enum PolicyCommand {
         #[arg(long)]
         insecure_unsigned: bool,
         /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+}
+
+/// What to do with the offsite copy. `skynet-controller store restore` brings a lost data folder back from it.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Tell what is copied, how far, and what is wrong.
+    Status {
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Recompute the chain of all copied events, check its seal, and compare it with the journal. Exits with 1 and the
+    /// first bad event if there is one.
+    Verify {
+        /// How to print what was found.
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },

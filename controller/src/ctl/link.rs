@@ -115,6 +115,23 @@ impl Link {
         answered(&self.socket, self.client.query(request)).await
     }
 
+    /// The state of the offsite copy, as JSON text.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn store(&mut self) -> Result<String, Failure> {
+        self.describe("store", "").await
+    }
+
+    /// Walks the offsite copy; progress as it comes.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn verify_store(&mut self) -> Result<Events, Failure> {
+        let answer = self.client.verify_store(v1::VerifyStoreRequest {});
+        Ok(Events { stream: answered(&self.socket, answer).await?, socket: self.socket.clone() })
+    }
+
     /// The event log from its newest `tail` events on.
     ///
     /// # Errors

@@ -53,6 +53,10 @@ impl Office {
         Ok(serde_json::from_str(&found).unwrap())
     }
 
+    async fn verify_store(&mut self) -> Result<(), Status> {
+        self.client.verify_store(v1::VerifyStoreRequest {}).await.map(|_| ())
+    }
+
     async fn push(&mut self, version: u64, text: &str, insecure_unsigned: bool) -> Result<(), Status> {
         let request = v1::PushPolicyRequest { bundle: bundle(version, text), signatures: vec![], insecure_unsigned };
         self.client.push_policy(request).await.map(|_| ())
@@ -232,4 +236,12 @@ async fn the_past_is_answered_and_what_is_not_there_is_named_with_what_is_like_i
         let status = office.client.query(request).await.unwrap_err();
         assert!(status.code() == code && status.message().contains(word), "{status:?}");
     }
+}
+
+#[tokio::test]
+async fn without_an_offsite_copy_its_status_says_so_and_there_is_nothing_to_verify() {
+    let mut office = Office::open().await;
+    assert_eq!(office.describe("store", "").await.unwrap(), serde_json::json!({ "redis": null }));
+    let refused = office.verify_store().await.unwrap_err();
+    assert!(refused.code() == Code::FailedPrecondition && refused.message().contains("[redis]"), "{refused}");
 }

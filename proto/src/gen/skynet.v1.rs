@@ -1108,7 +1108,7 @@ pub struct ListRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DescribeRequest {
-    /// `server`, `incident`, `policy`.
+    /// `server`, `incident`, `policy`; `store`, which has no name.
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
@@ -1199,6 +1199,8 @@ pub struct PastSeries {
     #[prost(uint64, repeated, tag = "7")]
     pub count: ::prost::alloc::vec::Vec<u64>,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyStoreRequest {}
 /// Generated client implementations.
 pub mod operator_service_client {
     #![allow(
@@ -1468,6 +1470,31 @@ pub mod operator_service_client {
                 .insert(GrpcMethod::new("skynet.v1.OperatorService", "Query"));
             self.inner.unary(req, path, codec).await
         }
+        /// Walks the offsite copy: how far it is, and in the end what was found.
+        pub async fn verify_store(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyStoreRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Document>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/skynet.v1.OperatorService/VerifyStore",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("skynet.v1.OperatorService", "VerifyStore"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1528,6 +1555,20 @@ pub mod operator_service_server {
             &self,
             request: tonic::Request<super::QueryRequest>,
         ) -> std::result::Result<tonic::Response<super::QueryAnswer>, tonic::Status>;
+        /// Server streaming response type for the VerifyStore method.
+        type VerifyStoreStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Document, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Walks the offsite copy: how far it is, and in the end what was found.
+        async fn verify_store(
+            &self,
+            request: tonic::Request<super::VerifyStoreRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::VerifyStoreStream>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct OperatorServiceServer<T> {
@@ -1959,6 +2000,52 @@ pub mod operator_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/skynet.v1.OperatorService/VerifyStore" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifyStoreSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::ServerStreamingService<super::VerifyStoreRequest>
+                    for VerifyStoreSvc<T> {
+                        type Response = super::Document;
+                        type ResponseStream = T::VerifyStoreStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VerifyStoreRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::verify_store(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifyStoreSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
