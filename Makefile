@@ -63,16 +63,19 @@ bench-peers: ## the same, then the same work through Prometheus, node_exporter a
 	@$(BENCH_BUILD)
 	@./target/release/skynet-bench --peers $(if $(QUICK),--quick) $(BENCH_ARGS)
 
-# Debian starts what it installs; a policy file that is there only meanwhile forbids that.
+# Debian starts what it installs, now and at every boot: a policy file that is there only meanwhile forbids the one, and for
+# the other what was not there before is disabled.
 install-peers:
-	@made=; \
+	@missing=; for peer in $(PEERS); do command -v $$peer >/dev/null || missing="$$missing $$peer"; done; \
+	[ -n "$$missing" ] || exit 0; \
+	made=; \
 	[ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; made=yes; }; \
 	trap '[ -z "$$made" ] || rm -f /usr/sbin/policy-rc.d' EXIT; \
 	apt-get update -qq; \
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  prometheus prometheus-node-exporter prometheus-alertmanager collectd-core >/dev/null; \
-	if command -v systemctl >/dev/null 2>&1; then \
-	  systemctl disable prometheus prometheus-node-exporter prometheus-alertmanager collectd >/dev/null 2>&1 || true; fi
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $${missing/collectd/collectd-core} >/dev/null; \
+	for peer in $$missing; do \
+	  deb-systemd-helper disable $$peer.service >/dev/null 2>&1 || true; \
+	  update-rc.d $$peer disable >/dev/null 2>&1 || true; done
 
 fuzz: ## hostile policies, conditions and wire bytes, longer than in test
 	SKYNET_FUZZ_ROUNDS=$${SKYNET_FUZZ_ROUNDS:-100000} cargo test -p skynet-model -p skynet-proto --locked -- never_panics

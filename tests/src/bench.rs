@@ -1,7 +1,7 @@
 //! `make bench`: the figures that say what Skynet costs, one JSON line each. CPU seconds and bytes, not wall time: compare
 //! ratios within one run. What a figure means and what it was: docs/performance.md.
 //!
-//! A new figure is one file here and one line in [`FIGURES`].
+//! A new figure is one file here and one line in `FIGURES`.
 
 mod agent;
 mod agents;

@@ -1,7 +1,7 @@
 //! `make bench-peers`: the same work through the monitoring systems of others, as Debian packages them, in the same run.
 //! Everything listens on loopback, lives in a temporary folder, and is stopped when its figure is taken.
 //!
-//! A peer that is not installed is left out, and said. A new peer is one file here and one line in [`PEERS`].
+//! A peer that is not installed is left out, and said. A new peer is one file here and one line in `PEERS`.
 
 mod alertmanager;
 mod collectd;
