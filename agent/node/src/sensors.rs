@@ -270,7 +270,7 @@ impl Rate {
     }
 }
 
-/// Logs a trouble once, and again when its words change; the readings themselves are just left out.
+/// Logs a trouble once, and again when its words change. Readings tell of it or are left out; this is for whoever asks why.
 #[derive(Debug, Default)]
 struct Troubles(BTreeMap<String, String>);
 
@@ -279,7 +279,7 @@ impl Troubles {
         if self.0.get(about).is_some_and(|before| before == words) {
             return;
         }
-        tracing::warn!(about, "no readings: {words}");
+        tracing::warn!(about, "{words}");
         self.0.insert(about.to_owned(), words.to_owned());
     }
 
@@ -293,7 +293,7 @@ impl Troubles {
 
     fn end(&mut self, about: &str) {
         if !self.0.is_empty() && self.0.remove(about).is_some() {
-            tracing::info!(about, "readings are back");
+            tracing::info!(about, "well again");
         }
     }
 }

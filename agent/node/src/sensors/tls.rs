@@ -49,7 +49,8 @@ pub(super) const SPEC: SensorSpec = SensorSpec {
 };
 
 struct Tls {
-    name: String,
+    /// What its troubles are about.
+    about: String,
     address: Address,
     server_name: String,
     trust: Trust,
@@ -74,7 +75,7 @@ pub(super) fn build(usage: &SensorUse, _: &BTreeMap<String, Script>) -> Result<B
         expires: key("tls.expires_in_s"),
         valid: key("tls.valid"),
         handshake: key("tls.handshake_s"),
-        name: name.to_owned(),
+        about: format!("tls {name}"),
         troubles: Troubles::default(),
     }))
 }
@@ -101,7 +102,7 @@ impl Tls {
 impl Sensor for Tls {
     fn sweep(&mut self, host: &Arc<dyn Host>, out: &mut Sample) -> Result<(), SensorError> {
         let done = self.probe(host, out);
-        self.troubles.tell(&self.name, done);
+        self.troubles.tell(&self.about, done);
         Ok(())
     }
 }
