@@ -9,6 +9,7 @@ mod condition;
 mod controller;
 mod engine;
 mod latency;
+mod redis;
 mod series;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ const FIGURES: &[(&str, Measure)] = &[
     ("agents", agents::measure),
     ("latency", latency::measure),
     ("agent", agent::measure),
+    ("redis", redis::measure),
 ];
 
 /// What is measured, and where what was measured goes.

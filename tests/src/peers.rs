@@ -32,6 +32,12 @@ const RATIOS: &[(&str, &str, &str, bool)] = &[
         "peer_prometheus_readings_per_cpu_second",
         true,
     ),
+    (
+        "ratio_readings_per_cpu_second_every_1s_to_prometheus",
+        "controller_readings_per_cpu_second_every_1s",
+        "peer_prometheus_readings_per_cpu_second",
+        true,
+    ),
     ("ratio_bytes_per_series_to_prometheus", "controller_bytes_per_series", "peer_prometheus_bytes_per_series", false),
     ("ratio_pss_to_prometheus", "controller_pss_mib", "peer_prometheus_pss_mib", false),
     (

@@ -34,6 +34,19 @@ pub fn free_port() -> u16 {
     }
 }
 
+const DOCS: &str = include_str!("../../docs/redis.md");
+
+/// The `ACL SETUSER` of a user, word by word, as the documentation says it, for a fleet and a password.
+///
+/// # Panics
+/// When the documentation does not say it.
+#[must_use]
+pub fn acl_user(name: &str, fleet: &str, password: &str) -> Vec<String> {
+    let line = DOCS.lines().find(|line| line.starts_with(&format!("ACL SETUSER {name} ")));
+    let line = line.expect("the user is documented").replace("FLEET", fleet).replace("PASSWORD", password);
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
 /// A redis-server.
 #[derive(Debug)]
 pub struct RedisServer {
@@ -76,6 +89,16 @@ impl RedisServer {
         certificates::make(server.dir());
         server.tls = true;
         server
+    }
+
+    /// A server that speaks TLS only and has the documented writer of a fleet, also after a restart; it does not run yet.
+    ///
+    /// # Panics
+    /// When no folder or certificate can be made.
+    #[must_use]
+    pub fn new_secured(options: &[&str], fleet: &str, password: &str) -> Self {
+        let writer = acl_user("writer", fleet, password)[2..].join(" ");
+        Self::new_tls(&[options, &["--user", &writer]].concat())
     }
 
     /// A server that speaks TLS only and runs.

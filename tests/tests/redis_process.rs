@@ -21,31 +21,39 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const DELAYED: Duration = Duration::from_secs(1);
 
 /// What happens to Redis, and the faults during each.
-const PHASES: usize = 7;
+const PHASES: usize = 9;
 const FAULTS: usize = 10;
 
 fn names(count: usize) -> Vec<String> {
     (1..=count).map(|n| format!("s{n}")).collect()
 }
 
-/// Adds `[redis]` to the controller's configuration.
-fn configure(stage: &Stage, redis: &RedisServer) {
+/// Adds `[redis]` to the controller's configuration; `secured`: over TLS, as the documented writer.
+fn configure(stage: &Stage, redis: &RedisServer, secured: bool) {
     let dir = stage.dir();
     std::fs::write(dir.join("chain-key"), "0123456789abcdef0123456789abcdef\n").unwrap();
     let mut file = std::fs::File::options().append(true).open(dir.join("controller.toml")).unwrap();
-    let (url, key) = (redis.url(""), dir.join("chain-key"));
+    let (url, key) = (redis.url(if secured { "writer" } else { "" }), dir.join("chain-key"));
+    let more = if secured {
+        std::fs::write(dir.join("writer"), "s3cret\n").unwrap();
+        format!("credential = \"writer\"\nca = \"{}\"\n", redis.dir().join("ca.pem").display())
+    } else {
+        String::new()
+    };
     write!(
         file,
-        "\n[credentials.chain-key]\nfile = \"{}\"\n\n[redis]\nurl = \"{url}\"\nchain_key = \"chain-key\"\n",
-        key.display()
+        "\n[credentials.chain-key]\nfile = \"{}\"\n[credentials.writer]\nfile = \"{}\"\n\n[redis]\nurl = \"{url}\"\n\
+         chain_key = \"chain-key\"\n{more}",
+        key.display(),
+        dir.join("writer").display()
     )
     .unwrap();
 }
 
-async fn up(count: usize, every: Duration, redis: &RedisServer) -> (Stage, Load) {
+async fn up(count: usize, every: Duration, redis: &RedisServer, secured: bool) -> (Stage, Load) {
     let servers = names(count);
     let mut stage = stage(&servers.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    configure(&stage, redis);
+    configure(&stage, redis, secured);
     stage.start_controller().await.unwrap();
     stage.push(1, &policy(SCENARIOS)).await.unwrap();
     let load = Load::start(LoadConfig {
@@ -108,8 +116,17 @@ async fn latencies(stage: &Stage, load: &Load, servers: &[String]) -> (Duration,
 
 #[tokio::test]
 async fn no_decision_waits_for_redis_whatever_happens_to_it() {
-    let mut redis = RedisServer::start(&[]).await;
-    let (mut stage, load) = up(PHASES * FAULTS, Duration::from_millis(100), &redis).await;
+    no_decision_waits(RedisServer::new(&[]), false).await;
+}
+
+#[tokio::test]
+async fn no_decision_waits_for_redis_with_tls_and_acl_either() {
+    no_decision_waits(RedisServer::new_secured(&[], "demo", "s3cret"), true).await;
+}
+
+async fn no_decision_waits(mut redis: RedisServer, secured: bool) {
+    redis.run().await;
+    let (mut stage, load) = up(PHASES * FAULTS, Duration::from_millis(100), &redis, secured).await;
     let all = names(PHASES * FAULTS);
     let mut servers = all.chunks(FAULTS);
     status(&stage, "a first copy", state_is("copied")).await;
@@ -139,6 +156,13 @@ async fn no_decision_waits_for_redis_whatever_happens_to_it() {
     redis.run().await;
     phase("wiped").await;
     status(&stage, "a copy", |status| status["state"] == "copied" && status["behind"] == 0).await;
+    redis.command(&["SAVE"]).await;
+    phase("saved").await;
+    status(&stage, "a copy", |status| status["state"] == "copied" && status["behind"] == 0).await;
+    redis.kill();
+    redis.run().await;
+    phase("rolled_back").await;
+    status(&stage, "a copy", |status| status["state"] == "copied" && status["behind"] == 0).await;
     redis.command(&["CONFIG", "SET", "maxmemory", "1mb"]).await;
     phase("full").await;
     status(&stage, "out of memory", state_is("out_of_memory")).await;
@@ -154,7 +178,9 @@ async fn no_decision_waits_for_redis_whatever_happens_to_it() {
     let table = printed(&skynetctl(&stage, &["store", "status"]));
     assert!(table.contains("copied") && table.contains("its head is sealed"), "{table}");
     let events = stage.events().await.unwrap();
-    for words in ["did not answer within", "no Redis at", "was wiped", "out of memory", "works again"] {
+    for words in
+        ["did not answer within", "no Redis at", "was wiped", "was rolled back", "out of memory", "works again"]
+    {
         let told = |event: &&Event| matches!(&event.body, EventBody::Remark { topic, message, .. } if topic == "store" && message.contains(words));
         assert!(events.iter().any(|event| told(&event)), "{words}");
     }
@@ -197,7 +223,7 @@ fn restore(config: &Path) -> Output {
 #[tokio::test]
 async fn a_lost_controller_of_200_agents_comes_back_halted_without_a_second_effect() {
     let redis = RedisServer::start(&[]).await;
-    let (mut stage, load) = up(200, Duration::from_secs(1), &redis).await;
+    let (mut stage, load) = up(200, Duration::from_secs(1), &redis, false).await;
     status(&stage, "everything copied", |status| status["state"] == "copied" && status["behind"] == 0).await;
     // Mid-remediation: the effect has happened, its proof takes two sweeps, two seconds.
     load.fire("s7", 1.0);

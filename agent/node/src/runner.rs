@@ -1,4 +1,4 @@
-//! Runs sensors: a thread each, so that a slow or hanging one never delays another.
+//! Runs sensors: a thread each, so that a slow or hanging one never delays another; those that never wait share one.
 //!
 //! Ticks are aligned to multiples of a sensor's interval on the boot clock, so that sensors of a machine wake it
 //! together and the spacing never drifts. A tick that falls into a running sweep is skipped, never queued. A watchdog
@@ -6,6 +6,7 @@
 //!
 //! What must never enter: what any one sensor reads.
 
+mod together;
 mod watchdog;
 mod worker;
 
@@ -20,6 +21,8 @@ use skynet_model::time::{Span, Timestamp};
 
 use crate::host::Host;
 use crate::host::local::boot_ms;
+use crate::sensors;
+use together::Together;
 use watchdog::Watchdog;
 use worker::{Job, Worker};
 
@@ -57,6 +60,7 @@ pub struct Runner {
     sink: Sink,
     workers: BTreeMap<String, Worker>,
     watchdog: Option<Watchdog>,
+    together: Option<Together>,
     threads: Arc<AtomicUsize>,
 }
 
@@ -70,7 +74,14 @@ impl Runner {
     /// Nothing runs yet.
     #[must_use]
     pub fn new(host: Arc<dyn Host>, sink: Sink) -> Self {
-        Self { host, sink, workers: BTreeMap::new(), watchdog: None, threads: Arc::new(AtomicUsize::new(0)) }
+        Self {
+            host,
+            sink,
+            workers: BTreeMap::new(),
+            watchdog: None,
+            together: None,
+            threads: Arc::new(AtomicUsize::new(0)),
+        }
     }
 
     /// Makes exactly these sensors run: unchanged ones go on without a gap, others stop, new ones start at once. A use
@@ -96,7 +107,9 @@ impl Runner {
         // Those that go stop before those that come start: one id never speaks with two voices.
         drop(before);
         for job in fresh {
-            let started = if self.threads.load(Ordering::SeqCst) >= MAX_THREADS {
+            let started = if !sensors::waits(&job.usage) {
+                self.join(job.clone()).map_err(|e| format!("no thread for it: {e}"))
+            } else if self.threads.load(Ordering::SeqCst) >= MAX_THREADS {
                 Err("too many sensors hang; restart the agent".to_owned())
             } else {
                 let parts = (Arc::clone(&self.host), Arc::clone(&self.sink), Arc::clone(&self.threads));
@@ -116,6 +129,18 @@ impl Runner {
                 Err(error) => tracing::error!("sensors run unwatched, no thread for a watchdog: {error}"),
             },
         }
+    }
+
+    /// A sensor that never waits takes its turns with its like.
+    fn join(&mut self, job: Job) -> std::io::Result<Worker> {
+        let together = match self.together.take() {
+            Some(together) => together,
+            None => Together::start(Arc::clone(&self.host), Arc::clone(&self.sink))?,
+        };
+        let worker = Worker::of(job);
+        together.add(worker.watched());
+        self.together = Some(together);
+        Ok(worker)
     }
 
     fn refuse(&self, job: &Job, words: &str) {

@@ -82,27 +82,30 @@ struct Entry {
     build: Build,
     /// Whether it says something without any configuration.
     builtin: bool,
+    /// Whether a sweep may wait for a disk, a network, a program or a lock that others hold long. The rest only reads what
+    /// the kernel has in memory.
+    waits: bool,
 }
 
 /// Every sensor, in order of name.
 const SENSORS: [Entry; 17] = [
-    Entry { spec: &cpu::SPEC, build: cpu::build, builtin: true },
-    Entry { spec: &disk::SPEC, build: disk::build, builtin: true },
-    Entry { spec: &dns::SPEC, build: dns::build, builtin: false },
-    Entry { spec: &exec::SPEC, build: exec::build, builtin: false },
-    Entry { spec: &file::SPEC, build: file::build, builtin: false },
-    Entry { spec: &http::SPEC, build: http::build, builtin: false },
-    Entry { spec: &load::SPEC, build: load::build, builtin: true },
-    Entry { spec: &memory::SPEC, build: memory::build, builtin: true },
-    Entry { spec: &mount::SPEC, build: mount::build, builtin: false },
-    Entry { spec: &network::SPEC, build: network::build, builtin: true },
-    Entry { spec: &process::SPEC, build: process::build, builtin: true },
-    Entry { spec: &service::SPEC, build: service::build, builtin: false },
-    Entry { spec: &tcp::SPEC, build: tcp::build, builtin: false },
-    Entry { spec: &temperature::SPEC, build: temperature::build, builtin: false },
-    Entry { spec: &time::SPEC, build: time::build, builtin: false },
-    Entry { spec: &tls::SPEC, build: tls::build, builtin: false },
-    Entry { spec: &users::SPEC, build: users::build, builtin: false },
+    Entry { spec: &cpu::SPEC, build: cpu::build, builtin: true, waits: false },
+    Entry { spec: &disk::SPEC, build: disk::build, builtin: true, waits: true },
+    Entry { spec: &dns::SPEC, build: dns::build, builtin: false, waits: true },
+    Entry { spec: &exec::SPEC, build: exec::build, builtin: false, waits: true },
+    Entry { spec: &file::SPEC, build: file::build, builtin: false, waits: true },
+    Entry { spec: &http::SPEC, build: http::build, builtin: false, waits: true },
+    Entry { spec: &load::SPEC, build: load::build, builtin: true, waits: false },
+    Entry { spec: &memory::SPEC, build: memory::build, builtin: true, waits: false },
+    Entry { spec: &mount::SPEC, build: mount::build, builtin: false, waits: true },
+    Entry { spec: &network::SPEC, build: network::build, builtin: true, waits: false },
+    Entry { spec: &process::SPEC, build: process::build, builtin: true, waits: true },
+    Entry { spec: &service::SPEC, build: service::build, builtin: false, waits: true },
+    Entry { spec: &tcp::SPEC, build: tcp::build, builtin: false, waits: true },
+    Entry { spec: &temperature::SPEC, build: temperature::build, builtin: false, waits: true },
+    Entry { spec: &time::SPEC, build: time::build, builtin: false, waits: true },
+    Entry { spec: &tls::SPEC, build: tls::build, builtin: false, waits: true },
+    Entry { spec: &users::SPEC, build: users::build, builtin: false, waits: true },
 ];
 
 const fn specs() -> [&'static SensorSpec; SENSORS.len()] {
@@ -147,6 +150,11 @@ fn default_use(spec: &'static SensorSpec) -> SensorUse {
         every: spec.every,
         params: spec.params.iter().filter_map(default).collect(),
     }
+}
+
+/// Whether a sweep of this use may wait for something.
+pub(crate) fn waits(usage: &SensorUse) -> bool {
+    SENSORS.iter().find(|entry| entry.spec.name == usage.sensor).is_none_or(|entry| entry.waits)
 }
 
 /// The names of scripts that a use runs or names.
@@ -262,7 +270,7 @@ impl Rate {
     }
 }
 
-/// Logs a trouble once, and again when its words change; the readings themselves are just left out.
+/// Logs a trouble once, and again when its words change. Readings tell of it or are left out; this is for whoever asks why.
 #[derive(Debug, Default)]
 struct Troubles(BTreeMap<String, String>);
 
@@ -271,7 +279,7 @@ impl Troubles {
         if self.0.get(about).is_some_and(|before| before == words) {
             return;
         }
-        tracing::warn!(about, "no readings: {words}");
+        tracing::warn!(about, "{words}");
         self.0.insert(about.to_owned(), words.to_owned());
     }
 
@@ -285,7 +293,7 @@ impl Troubles {
 
     fn end(&mut self, about: &str) {
         if !self.0.is_empty() && self.0.remove(about).is_some() {
-            tracing::info!(about, "readings are back");
+            tracing::info!(about, "well again");
         }
     }
 }

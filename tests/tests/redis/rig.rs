@@ -79,15 +79,6 @@ pub fn settings(dir: &Path, url: &str, more: &str) -> Settings {
     Settings { chunks_every: Duration::from_millis(200), ..Settings::of(&config).unwrap().unwrap() }
 }
 
-const DOCS: &str = include_str!("../../../docs/redis.md");
-
-/// The `ACL SETUSER` of a user, as the documentation says, for fleet `demo` and this password.
-pub fn user(name: &str, password: &str) -> Vec<String> {
-    let line = DOCS.lines().find(|line| line.starts_with(&format!("ACL SETUSER {name} "))).unwrap();
-    let line = line.replace("FLEET", "demo").replace("PASSWORD", password);
-    line.split_whitespace().map(str::to_owned).collect()
-}
-
 /// How Redis is reached.
 #[derive(Clone, Copy, Debug)]
 pub enum Way {
@@ -107,9 +98,7 @@ impl Way {
                 (server, rig)
             }
             Self::Secured => {
-                // In the configuration, so that the user is there after a restart, too.
-                let writer = user("writer", "s3cret")[2..].join(" ");
-                let server = RedisServer::new_tls(&[options, &["--user", &writer]].concat());
+                let server = RedisServer::new_secured(options, "demo", "s3cret");
                 let rig = Rig::secured(&server, "writer", "s3cret", more);
                 (server, rig)
             }

@@ -1,9 +1,9 @@
 //! TLS and ACL users, with the very lines of docs/redis.md.
 
 use skynet_controller::journal::{Call, Connection, FaultKind};
-use skynet_tests::redis::RedisServer;
+use skynet_tests::redis::{RedisServer, acl_user};
 
-use crate::rig::{Rig, keys, length, user};
+use crate::rig::{Rig, keys, length};
 
 async fn make(server: &RedisServer, words: &[String]) {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -13,8 +13,8 @@ async fn make(server: &RedisServer, words: &[String]) {
 #[tokio::test]
 async fn the_documented_writer_copies_everything_and_can_do_nothing_else() {
     let server = RedisServer::start_tls(&[]).await;
-    make(&server, &user("writer", "s3cret")).await;
-    make(&server, &user("reader", "r3ader")).await;
+    make(&server, &acl_user("writer", "demo", "s3cret")).await;
+    make(&server, &acl_user("reader", "demo", "r3ader")).await;
     let mut rig = Rig::secured(&server, "writer", "s3cret", "");
     rig.settings.events_max = 1000;
     let web1 = "web1".parse().unwrap();
@@ -69,7 +69,7 @@ async fn the_documented_writer_copies_everything_and_can_do_nothing_else() {
 #[tokio::test]
 async fn a_wrong_password_and_missing_rights_are_said_and_nothing_is_half_written() {
     let server = RedisServer::start_tls(&[]).await;
-    make(&server, &user("writer", "s3cret")).await;
+    make(&server, &acl_user("writer", "demo", "s3cret")).await;
     let mut rig = Rig::secured(&server, "writer", "wrong", "");
     rig.append(10);
     rig.start();
@@ -89,7 +89,7 @@ async fn a_wrong_password_and_missing_rights_are_said_and_nothing_is_half_writte
     rig.copied().await;
     rig.append(1);
     rig.told(&["the live channel cannot be told", "&skynet:{demo}:live"]).await;
-    make(&server, &user("writer", "s3cret")).await;
+    make(&server, &acl_user("writer", "demo", "s3cret")).await;
     rig.append(1);
     rig.copied().await;
     rig.sound(&server).await;

@@ -227,13 +227,24 @@ pub(crate) mod testing {
         until: i32,
         serve: impl Fn(StreamOwned<ServerConnection, TcpStream>) + Send + 'static,
     ) -> SocketAddr {
+        server_of(rustls::ALL_VERSIONS, ca, name, until, serve)
+    }
+
+    /// The same, of these versions of TLS.
+    pub(crate) fn server_of(
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        ca: &Issuer,
+        name: &str,
+        until: i32,
+        serve: impl Fn(StreamOwned<ServerConnection, TcpStream>) + Send + 'static,
+    ) -> SocketAddr {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(until, 1, 1);
         let cert = params.signed_by(&key, ca).unwrap();
         let config = ServerConfig::builder_with_provider(super::provider())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![cert.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap());

@@ -301,11 +301,44 @@ fn one_look_at_this_machine_gives_rates_and_only_series_of_the_catalogue() {
 }
 
 #[test]
+fn sensors_that_never_wait_share_a_thread_and_keep_their_own_pace() {
+    let (mut runner, sweeps) = local();
+    let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+    let quick = ["cpu", "load", "memory", "network"];
+    let mut uses: Vec<_> = quick.iter().map(|name| usage(name, name, 100)).collect();
+    runner.apply(&uses[..1], &BTreeMap::new());
+    ended(&sweeps, "cpu");
+    let before = threads();
+    uses[3].every = Span(400);
+    runner.apply(&uses, &BTreeMap::new());
+    for name in quick {
+        ended(&sweeps, name);
+    }
+    assert_eq!(threads(), before);
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    while seen.get("network").is_none_or(|n| *n < 3) {
+        let sweep = sweeps.recv_timeout(LONG).unwrap();
+        *seen.entry(sweep.sensor.to_string()).or_default() += usize::from(sweep.result.is_ok());
+    }
+    assert!(seen["load"] > seen["network"], "{seen:?}");
+    // What goes is silent, what stays goes on.
+    runner.apply(&uses[1..2], &BTreeMap::new());
+    while sweeps.try_recv().is_ok() {}
+    for _ in 0..5 {
+        assert_eq!(&*sweeps.recv_timeout(LONG).unwrap().sensor, "load");
+    }
+    drop(runner);
+    while sweeps.try_recv().is_ok() {}
+    let silent = sweeps.recv_timeout(LONG).map(|sweep| sweep.sensor);
+    assert_eq!(silent, Err(mpsc::RecvTimeoutError::Disconnected), "its thread goes on");
+}
+
+#[test]
 fn hanging_threads_are_bounded_in_number() {
     let (mut runner, sweeps) = local();
     runner.threads.store(MAX_THREADS, Ordering::SeqCst);
-    runner.apply(&[usage("load", "load", 100)], &BTreeMap::new());
-    assert!(ended(&sweeps, "load").result.unwrap_err().contains("too many sensors hang"));
+    runner.apply(&[usage("disk", "disk", 100)], &BTreeMap::new());
+    assert!(ended(&sweeps, "disk").result.unwrap_err().contains("too many sensors hang"));
     assert!(runner.workers.is_empty());
     // A later policy finds room again.
     runner.threads.store(0, Ordering::SeqCst);

@@ -154,39 +154,58 @@ impl Watched {
         (now / self.every() + 1) * self.every()
     }
 
-    fn run(&self, host: &Arc<dyn Host>, sink: &Sink) {
-        let mut sensor = self.job.build();
-        let mut expected = 0;
+    pub(super) fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+}
+
+/// A sensor on its way from sweep to sweep, on whatever thread.
+pub(super) struct Turn {
+    pub(super) watched: Arc<Watched>,
+    sensor: Box<dyn Sensor>,
+    /// How many readings the sweep before had.
+    expected: usize,
+    /// When the next sweep is due, by the local boot clock, and the one after it.
+    pub(super) due: i64,
+    after: i64,
+}
+
+impl Turn {
+    pub(super) fn new(watched: Arc<Watched>) -> Self {
         // The first sweep is at once; the second not so soon after it that rates would be of nearly nothing.
-        let first = boot_ms();
-        let mut next = self.next_tick(first + self.every() / 2);
-        loop {
-            {
-                let mut state = self.lock();
-                if state.stopped {
-                    return;
-                }
-                state.running = Some(boot_ms());
+        let now = boot_ms();
+        let after = watched.next_tick(now + watched.every() / 2);
+        Self { sensor: watched.job.build(), watched, expected: 0, due: now, after }
+    }
+
+    /// One sweep; false when it was stopped.
+    pub(super) fn sweep(&mut self, host: &Arc<dyn Host>, sink: &Sink) -> bool {
+        let watched = &self.watched;
+        {
+            let mut state = watched.lock();
+            if state.stopped {
+                return false;
             }
-            let sweep = self.job.sweep(&mut sensor, &self.id, host, expected);
-            expected = sweep.result.as_ref().map_or(0, Vec::len);
-            {
-                let mut state = self.lock();
-                state.running = None;
-                if state.stopped {
-                    return;
-                }
-                sink(sweep);
-            }
-            let now = boot_ms();
-            if now >= next {
-                next = self.next_tick(now);
-            }
-            if !self.wait_until(next) {
-                return;
-            }
-            next += self.every();
+            state.running = Some(boot_ms());
         }
+        let sweep = watched.job.sweep(&mut self.sensor, &watched.id, host, self.expected);
+        self.expected = sweep.result.as_ref().map_or(0, Vec::len);
+        {
+            let mut state = watched.lock();
+            state.running = None;
+            if state.stopped {
+                return false;
+            }
+            sink(sweep);
+        }
+        let now = boot_ms();
+        self.due = if now >= self.after { watched.next_tick(now) } else { self.after };
+        self.after = self.due + watched.every();
+        true
+    }
+
+    fn run(mut self, host: &Arc<dyn Host>, sink: &Sink) {
+        while self.sweep(host, sink) && self.watched.wait_until(self.due) {}
     }
 }
 
@@ -198,23 +217,29 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// One that another thread takes its turns for.
+    pub(super) fn of(job: Job) -> Self {
+        let id: Arc<str> = job.usage.id.as_str().into();
+        Self { watched: Arc::new(Watched { job, id, state: Mutex::default(), wake: Condvar::new() }) }
+    }
+
+    /// One on a thread of its own.
     pub(super) fn start(
         job: Job,
         (host, sink, threads): (Arc<dyn Host>, Sink, Arc<AtomicUsize>),
     ) -> std::io::Result<Self> {
-        let id: Arc<str> = job.usage.id.as_str().into();
-        let watched = Arc::new(Watched { job, id, state: Mutex::default(), wake: Condvar::new() });
-        let mine = Arc::clone(&watched);
+        let worker = Self::of(job);
+        let mine = worker.watched();
         let counted = Arc::clone(&threads);
         counted.fetch_add(1, Ordering::SeqCst);
-        let spawned = thread(&watched.id).spawn(move || {
-            mine.run(&host, &sink);
+        let spawned = thread(&worker.watched.id).spawn(move || {
+            Turn::new(mine).run(&host, &sink);
             threads.fetch_sub(1, Ordering::SeqCst);
         });
         if spawned.is_err() {
             counted.fetch_sub(1, Ordering::SeqCst);
         }
-        spawned.map(|_| Self { watched })
+        spawned.map(|_| worker)
     }
 
     pub(super) fn job(&self) -> &Job {

@@ -74,7 +74,8 @@ pub(super) const SPEC: SensorSpec = SensorSpec {
 };
 
 struct Dns {
-    name: String,
+    /// What its troubles are about.
+    about: String,
     query: String,
     kind: Kind,
     server: Option<Address>,
@@ -104,7 +105,7 @@ pub(super) fn build(usage: &SensorUse, _: &BTreeMap<String, Script>) -> Result<B
         keys: ["dns.up", "dns.response_s", "dns.rcode", "dns.answers", "dns.matched"]
             .map(|series| labelled(series, "name", name)),
         random: RandomState::new(),
-        name: name.to_owned(),
+        about: format!("dns {name}"),
         troubles: Troubles::default(),
         buf: Vec::new(),
     }))
@@ -175,7 +176,7 @@ impl Sensor for Dns {
     fn sweep(&mut self, host: &Arc<dyn Host>, out: &mut Sample) -> Result<(), SensorError> {
         let done = self.probe(host, out);
         out.push((Arc::clone(&self.keys[0]), truth(done.is_ok())));
-        self.troubles.tell(&self.name, done);
+        self.troubles.tell(&self.about, done);
         Ok(())
     }
 }

@@ -61,7 +61,8 @@ pub(super) const SPEC: SensorSpec = SensorSpec {
 };
 
 struct Http {
-    name: String,
+    /// What its troubles are about.
+    about: String,
     url: Url,
     method: &'static str,
     timeout: Span,
@@ -96,7 +97,7 @@ pub(super) fn build(usage: &SensorUse, _: &BTreeMap<String, Script>) -> Result<B
         status: key("http.status"),
         response: key("http.response_s"),
         matched: key("http.matched"),
-        name: name.to_owned(),
+        about: format!("http {name}"),
         url,
         troubles: Troubles::default(),
     }))
@@ -149,7 +150,7 @@ impl Sensor for Http {
     fn sweep(&mut self, host: &Arc<dyn Host>, out: &mut Sample) -> Result<(), SensorError> {
         let done = self.probe(host, out);
         out.push((Arc::clone(&self.up), truth(done.is_ok())));
-        self.troubles.tell(&self.name, done);
+        self.troubles.tell(&self.about, done);
         Ok(())
     }
 }

@@ -46,7 +46,8 @@ pub(super) const SPEC: SensorSpec = SensorSpec {
 };
 
 struct Tcp {
-    name: String,
+    /// What its troubles are about.
+    about: String,
     address: Address,
     timeout: Span,
     send: Option<String>,
@@ -67,7 +68,7 @@ pub(super) fn build(usage: &SensorUse, _: &BTreeMap<String, Script>) -> Result<B
         expect: text(usage, "expect").map(str::to_owned),
         up: labelled("tcp.up", "name", name),
         connect: labelled("tcp.connect_s", "name", name),
-        name: name.to_owned(),
+        about: format!("tcp {name}"),
         troubles: Troubles::default(),
     }))
 }
@@ -99,7 +100,7 @@ impl Sensor for Tcp {
     fn sweep(&mut self, host: &Arc<dyn Host>, out: &mut Sample) -> Result<(), SensorError> {
         let done = self.probe(host, out);
         out.push((Arc::clone(&self.up), truth(done.is_ok())));
-        self.troubles.tell(&self.name, done);
+        self.troubles.tell(&self.about, done);
         Ok(())
     }
 }

@@ -49,7 +49,8 @@ pub(super) const SPEC: SensorSpec = SensorSpec {
 };
 
 struct Tls {
-    name: String,
+    /// What its troubles are about.
+    about: String,
     address: Address,
     server_name: String,
     trust: Trust,
@@ -74,7 +75,7 @@ pub(super) fn build(usage: &SensorUse, _: &BTreeMap<String, Script>) -> Result<B
         expires: key("tls.expires_in_s"),
         valid: key("tls.valid"),
         handshake: key("tls.handshake_s"),
-        name: name.to_owned(),
+        about: format!("tls {name}"),
         troubles: Troubles::default(),
     }))
 }
@@ -101,7 +102,7 @@ impl Tls {
 impl Sensor for Tls {
     fn sweep(&mut self, host: &Arc<dyn Host>, out: &mut Sample) -> Result<(), SensorError> {
         let done = self.probe(host, out);
-        self.troubles.tell(&self.name, done);
+        self.troubles.tell(&self.about, done);
         Ok(())
     }
 }
@@ -110,7 +111,7 @@ impl Sensor for Tls {
 mod tests {
     use super::super::testing::{local, show, usage, value};
     use super::*;
-    use crate::probe::tls::testing::{ca, server};
+    use crate::probe::tls::testing::{ca, server, server_of};
     use skynet_model::value::Value;
     use std::io::{Read, Write};
     use std::net::TcpListener;
@@ -154,6 +155,17 @@ mod tests {
             assert_eq!(left > 0.0, address == &good, "{left}");
             assert!(of(&sample, "handshake_s").unwrap() > 0.0);
         }
+    }
+
+    #[test]
+    fn a_server_of_tls_1_2_alone_is_judged_as_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        let issuer = ca(&file);
+        let old =
+            server_of(&[&rustls::version::TLS12], &issuer, "localhost", 2090, |mut s| drop(s.flush())).to_string();
+        let sample = look(&old, &[("server_name", "localhost"), ("ca_file", file.to_str().unwrap())]);
+        assert_eq!(of(&sample, "valid"), Some(1.0));
     }
 
     #[test]

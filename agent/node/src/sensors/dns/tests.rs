@@ -133,7 +133,7 @@ fn without_a_server_that_of_the_machine_is_asked() {
     {
         std::fs::write(root.path().join("etc/resolv.conf"), text).unwrap();
         let mut dns = Dns {
-            name: String::new(),
+            about: String::new(),
             query: "shop.example".into(),
             kind: Kind::of("A"),
             server: None,
