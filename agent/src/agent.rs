@@ -342,6 +342,13 @@ impl Agent {
         &self.sensing.in_force
     }
 
+    /// What the server runs on.
+    #[must_use]
+    pub fn system(&self) -> v1::System {
+        let skynet_node::host::System { os, kernel, arch, cpus, memory_bytes } = self.host.system();
+        v1::System { os, kernel, arch, cpus, memory_bytes }
+    }
+
     /// The server's clocks.
     #[must_use]
     pub fn moment(&self) -> Moment {

@@ -126,6 +126,7 @@ fn hello(agent: &mut Agent) -> v1::Hello {
         policy_digest: policy.digest.clone(),
         wall_ms: now.wall.0,
         boot_ms: now.boot_ms,
+        system: Some(agent.system()),
     }
 }
 

@@ -31,7 +31,7 @@ use crate::plain::plain;
 use crate::policies::{Active, Candidate, Policies};
 
 pub use desk::{Desk, Sensor, Sensors};
-pub use input::{Answer, FromAgent, Handle, Hello, INPUTS, Input, Order, Refused, SessionInput};
+pub use input::{Answer, FromAgent, Handle, Hello, INPUTS, Input, Order, Refused, SessionInput, System};
 pub use link::{Link, OUTBOX, Outgoing};
 pub use view::{Notices, Server, Told, View};
 

@@ -81,6 +81,21 @@ fn what_agents_send_reads_for_ever() {
             policy_digest: text("ab12"),
             wall_ms: 1_793_500_000_000,
             boot_ms: 456_000,
+            system: None,
+        }),
+    );
+    up(
+        "hello_of_a_system",
+        Body::Hello(v1::Hello {
+            version: text("0.1.0"),
+            system: Some(v1::System {
+                os: text("Debian GNU/Linux 12 (bookworm)"),
+                kernel: text("6.1.0-28-amd64"),
+                arch: text("x86_64"),
+                cpus: 8,
+                memory_bytes: 34_359_738_368,
+            }),
+            ..v1::Hello::default()
         }),
     );
     let entries = vec![

@@ -187,6 +187,21 @@ pub struct Deleted {
     pub bytes: u64,
 }
 
+/// What a server runs on, for people; empty or 0 where it is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct System {
+    /// The distribution and its version: `Debian GNU/Linux 12 (bookworm)`.
+    pub os: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// `x86_64`.
+    pub arch: String,
+    /// Cores.
+    pub cpus: u32,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+}
+
 /// A server. All paths are as on that server; a fixture root goes before them.
 pub trait Host: Send + Sync {
     /// The server's wall clock. Never blocks.
@@ -198,6 +213,10 @@ pub trait Host: Send + Sync {
     /// The boot clock in microseconds, where it is known so finely. Never blocks.
     fn boot_us(&self) -> i64 {
         self.boot_ms().saturating_mul(1000)
+    }
+    /// What it runs on. Asked once a session.
+    fn system(&self) -> System {
+        System::default()
     }
     /// Reads a file into `buf` (cleared first), at most [`MAX_READ`] bytes.
     fn read(&self, path: &Path, buf: &mut Vec<u8>) -> Result<(), HostError>;

@@ -134,6 +134,23 @@ pub struct Hello {
     pub policy_version: u64,
     /// Its digest.
     pub policy_digest: String,
+    /// What the server runs on.
+    pub system: System,
+}
+
+/// What a server runs on, as its agent says; empty or 0 where it is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct System {
+    /// The distribution and its version.
+    pub os: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The processor's architecture.
+    pub arch: String,
+    /// Cores.
+    pub cpus: u32,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
 }
 
 /// What an operator wants.

@@ -10,6 +10,7 @@ use skynet_model::series::Labels;
 use skynet_model::time::Timestamp;
 
 use super::desk::Sensors;
+use super::input::System;
 use super::link::Link;
 use crate::policies::Policies;
 
@@ -53,6 +54,8 @@ pub struct Server {
     pub boot: Option<String>,
     /// The agent's version.
     pub version: Option<String>,
+    /// What it runs on.
+    pub system: System,
     /// The policy it runs.
     pub policy_version: Option<u64>,
     /// That policy's digest.

@@ -24,6 +24,8 @@ pub struct Server {
     pub boot: Option<String>,
     /// The agent's version.
     pub version: Option<String>,
+    /// What it runs on.
+    pub system: System,
     /// The policy version it runs.
     pub policy_version: Option<u64>,
     /// That policy's digest, hex.
@@ -41,6 +43,22 @@ pub struct Server {
     /// Latest values; only in `describe`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latest: Option<Vec<Latest>>,
+}
+
+/// What a server runs on; empty or 0 where it is not known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct System {
+    /// The distribution and its version.
+    pub os: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The processor's architecture.
+    pub arch: String,
+    /// Cores.
+    pub cpus: u32,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
 }
 
 /// One sensor of a server.

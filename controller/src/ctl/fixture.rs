@@ -6,7 +6,9 @@ use skynet_model::time::Timestamp;
 pub(super) const NOW: Timestamp = Timestamp(1_793_502_855_926);
 
 pub(super) const SERVER: &str = r#"{"name":"web1","labels":{"cluster":"shop-1","role":"web"},"connected":true,
-    "since":1793491755926,"boot":"b-1","version":"0.1.0","policy_version":3,"policy_digest":"0123456789abcdef",
+    "since":1793491755926,"boot":"b-1","version":"0.1.0",
+    "system":{"os":"Debian GNU/Linux 12 (bookworm)","kernel":"6.1.0-28-amd64","arch":"x86_64","cpus":8,
+    "memory_bytes":34359738368},"policy_version":3,"policy_digest":"0123456789abcdef",
     "policy_error":null,"series":42,"last_reading":1793502854926,"sensors":[
     {"id":"cpu","healthy":true,"message":"","every":"1s","last_sweep":1793502854926},
     {"id":"exec:queue","healthy":false,"message":"timed out after 10s","every":"1m","last_sweep":1793502795926}],

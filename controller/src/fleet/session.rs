@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tonic::Streaming;
 
-use crate::core::{FromAgent, Handle, Hello, Input, Link, SessionInput};
+use crate::core::{FromAgent, Handle, Hello, Input, Link, SessionInput, System};
 use crate::history::{History, Ticket};
 use crate::plain::plain;
 
@@ -130,6 +130,7 @@ impl Session {
             epoch: hello.epoch,
             policy_version: hello.policy_version,
             policy_digest: hello.policy_digest,
+            system: system(hello.system.unwrap_or_default()),
         };
         let boot = hello.boot.clone();
         let (answer, answered) = oneshot::channel();
@@ -302,6 +303,12 @@ impl Session {
             }
         }
     }
+}
+
+fn system(system: v1::System) -> System {
+    let text = |text: &str| convert::cut(text, 128).to_owned();
+    let (os, kernel, arch) = (text(&system.os), text(&system.kernel), text(&system.arch));
+    System { os, kernel, arch, cpus: system.cpus, memory_bytes: system.memory_bytes }
 }
 
 fn early() -> End {

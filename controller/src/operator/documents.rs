@@ -34,6 +34,7 @@ fn server(id: &ServerId, server: &Server, history: &History) -> Value {
         "since": server.since,
         "boot": server.boot,
         "version": server.version,
+        "system": server.system,
         "policy_version": server.policy_version,
         "policy_digest": server.policy_digest,
         "policy_error": server.policy_error,

@@ -112,6 +112,25 @@ pub struct Hello {
     pub wall_ms: i64,
     #[prost(int64, tag = "8")]
     pub boot_ms: i64,
+    #[prost(message, optional, tag = "9")]
+    pub system: ::core::option::Option<System>,
+}
+/// What the server runs on, for people; empty or 0 where it is not known.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct System {
+    /// `Debian GNU/Linux 12 (bookworm)`.
+    #[prost(string, tag = "1")]
+    pub os: ::prost::alloc::string::String,
+    /// The kernel's release.
+    #[prost(string, tag = "2")]
+    pub kernel: ::prost::alloc::string::String,
+    /// `x86_64`.
+    #[prost(string, tag = "3")]
+    pub arch: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub cpus: u32,
+    #[prost(uint64, tag = "5")]
+    pub memory_bytes: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Inventory {

@@ -130,6 +130,7 @@ impl Agent {
             policy_digest: self.last.policy.1.clone(),
             wall_ms: now.wall.0,
             boot_ms: now.boot_ms,
+            system: None,
         };
         let mut session = Session {
             protocol: Protocol::new(self.name.clone(), boot_id(&self.name), self.last.epoch),

@@ -9,6 +9,7 @@ mod look;
 mod net;
 mod proc;
 mod signal;
+mod system;
 mod systemd;
 mod unit;
 
@@ -25,7 +26,7 @@ use skynet_model::time::Timestamp;
 
 use super::{
     DeleteFiles, Deleted, Exec, ExecOutput, FileStat, FsStat, Host, HostError, MAX_READ, Process, ServiceState, Stream,
-    UnitVerb,
+    System, UnitVerb,
 };
 
 pub(crate) use clock::boot_ms;
@@ -123,6 +124,10 @@ impl Host for LocalHost {
         let mut text = Vec::new();
         self.read(Path::new("/proc/sys/kernel/random/boot_id"), &mut text)?;
         Ok(String::from_utf8_lossy(&text).trim().to_owned())
+    }
+
+    fn system(&self) -> System {
+        system::of(self)
     }
 
     fn read(&self, path: &Path, buf: &mut Vec<u8>) -> Result<(), HostError> {

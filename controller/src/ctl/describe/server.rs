@@ -17,6 +17,12 @@ pub(super) fn page(server: &Server, now: Timestamp) -> Page {
     let since = server.since.map(|t| format!(" since {}", instant(t, now))).unwrap_or_default();
     page.field("Connection", [connection(server), since.into()]);
     page.field("Agent", [or_dash(server.version.as_deref())]);
+    let system = &server.system;
+    if !system.kernel.is_empty() {
+        page.field("System", [system.os.as_str().into(), format!(", kernel {} {}", system.kernel, system.arch).into()]);
+        let memory = figure(system.memory_bytes as f64, Unit::Bytes);
+        page.field("", [format!("{} cores, {memory} of memory", system.cpus).into()]);
+    }
     page.field("Boot", [or_dash(server.boot.as_deref())]);
     let digest: String = server.policy_digest.iter().flat_map(|d| d.chars()).take(12).collect();
     let digest = if digest.is_empty() { digest } else { format!(" (digest {digest})") };
@@ -94,6 +100,8 @@ Server      web1
 Labels      cluster=shop-1,role=web
 Connection  connected since 2026-11-01T00:09:15Z (3h5m ago)
 Agent       0.1.0
+System      Debian GNU/Linux 12 (bookworm), kernel 6.1.0-28-amd64 x86_64
+            8 cores, 32.0 GiB of memory
 Boot        b-1
 Policy      v3 (digest 0123456789ab)
 Series      42
