@@ -78,9 +78,9 @@ fuzz: ## hostile policies, conditions and wire bytes, longer than in test
 	SKYNET_FUZZ_ROUNDS=$${SKYNET_FUZZ_ROUNDS:-100000} cargo test -p skynet-model -p skynet-proto --locked -- never_panics
 
 package: ## binaries as they ship, in target/package
-	cargo build --profile dist --locked -p skynet-agent
+	cargo build --profile agent --locked -p skynet-agent
 	cargo build --profile dist --locked -p skynet-controller
 	rm -rf target/package && mkdir -p target/package
 	tar -czf target/package/skynet-$$(cargo pkgid -p skynet-agent | sed 's/.*[#@]//')-$$(uname -m).tar.gz \
-	  -C $(CURDIR) LICENSE README.md CHANGELOG.md packaging -C target/dist skynet-agent skynet-controller skynetctl
+	  -C $(CURDIR) LICENSE README.md CHANGELOG.md packaging -C $(CURDIR)/target/agent skynet-agent -C $(CURDIR)/target/dist skynet-controller skynetctl
 	@ls -l target/package

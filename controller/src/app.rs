@@ -25,6 +25,7 @@ use crate::operator::{self, Operator};
 use crate::plain::plain;
 use crate::policies::{Policies, Terms};
 use crate::store::{self, Sources, Store};
+use crate::web::Web;
 
 /// How long an orderly end may take.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -48,6 +49,7 @@ pub struct App {
     credentials: tls::Credentials,
     listener: tokio::net::TcpListener,
     socket: tokio::net::UnixListener,
+    metrics: Option<tokio::net::TcpListener>,
     _lock: std::fs::File,
 }
 
@@ -103,12 +105,19 @@ impl App {
         let listener = tokio::net::TcpListener::bind(config.listen).await;
         let listener = listener.with_context(|| format!("listening for agents on {}", config.listen))?;
         let socket = operator::bind(&config.socket())?;
+        let metrics = match config.metrics_listen {
+            Some(address) => {
+                let listener = tokio::net::TcpListener::bind(address).await;
+                Some(listener.with_context(|| format!("listening for metrics_listen on {address}"))?)
+            }
+            None => None,
+        };
         let terms = Terms {
             fleet: config.fleet.clone(),
             insecure_unsigned: config.insecure_unsigned,
             catalogue: catalogue::catalogue(),
         };
-        Ok(Self { config, terms, credentials, listener, socket, _lock: lock })
+        Ok(Self { config, terms, credentials, listener, socket, metrics, _lock: lock })
     }
 
     /// Where agents connect.
@@ -124,7 +133,7 @@ impl App {
     /// # Errors
     /// The journal or the policy in force cannot be read, or a part ended before it should.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, terms, credentials, listener, socket, _lock } = self;
+        let Self { config, terms, credentials, listener, socket, metrics, _lock } = self;
         let (mut journal, events) = Journal::open_folder(&config.data_dir.join("journal"))?;
         let settings = store::Settings::of(&config).map_err(anyhow::Error::msg)?;
         let store = settings.map(|settings| Store::open(settings, &mut journal));
@@ -206,6 +215,12 @@ impl App {
         let board = copy.as_ref().map(|copy| Arc::clone(&copy.board));
         let operators = Operator::new(core.clone(), Arc::clone(&history), feed, terms).with_store(board);
         let mut operators = tokio::spawn(operators.serve(socket, until_down(going_down)));
+        let web = metrics.map(|listener| {
+            if let Ok(address) = listener.local_addr() {
+                tracing::info!("metrics are at http://{address}/metrics");
+            }
+            tokio::spawn(Web::new(core.clone(), Arc::clone(&history), clock::now).serve(listener))
+        });
         tracing::info!("agents connect to {address}, operators to {}", config.socket().display());
 
         tokio::pin!(stop);
@@ -239,6 +254,9 @@ impl App {
         fleet.abort();
         operators.abort();
         runner.abort();
+        if let Some(web) = web {
+            web.abort();
+        }
         if tokio::time::timeout(DRAIN, tokio::task::spawn_blocking(move || history.close())).await.is_err() {
             tracing::warn!("the history did not end within {} s; the next start replays its log", DRAIN.as_secs());
         }

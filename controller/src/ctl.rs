@@ -21,6 +21,7 @@ mod operate;
 pub mod page;
 mod policy;
 mod print;
+mod query;
 mod store;
 mod tree;
 pub mod words;
@@ -98,6 +99,7 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
         Command::Logs { follow, lines, output } => {
             logs::run(&mut Link::open(&socket).await?, follow, lines, output, printer).await
         }
+        Command::Query(args) => query::run(&socket, &args, catalogue, printer).await,
         Command::Policy(PolicyCommand::Check { dir, output }) => policy::check(&dir, catalogue, output, printer),
         Command::Policy(PolicyCommand::Push { source, version, insecure_unsigned, output }) => {
             policy::push(&socket, &source, version, insecure_unsigned, catalogue, output, printer).await

@@ -12,11 +12,12 @@ mod chunk;
 mod column;
 pub mod disk;
 mod keeper;
+mod mirror;
 mod names;
 mod read;
 mod recover;
 mod redis;
-pub mod sealed;
+mod sealed;
 mod seen;
 mod select;
 mod server;
@@ -39,15 +40,17 @@ use tokio::sync::{mpsc, watch};
 
 use disk::{Disk, Folder};
 use keeper::Keeper;
+use mirror::Mirror;
 use names::Names;
-use sealed::{Cursor, Mirror, Offer};
 use server::Server;
 use shelf::Shelf;
 use wal::Wal;
 
-pub use self::redis::{Archive, Changes, Latest, Packs, read_hour};
+pub use self::redis::{Changes, Latest, Packs, read_hour};
+pub use chunk::{ChunkError, decode as decode_chunk};
 pub use keeper::Keep;
 pub use read::{Answer, MOST_POINTS, MOST_SAMPLES, Past, Point, Question};
+pub use sealed::{Archive, Place, Sealed};
 pub use select::{Selector, glob};
 pub use server::Slot;
 pub use shelf::Hole;
@@ -302,23 +305,11 @@ impl History {
         self.store.as_ref()?.torn.as_ref()
     }
 
-    /// From now on what is packed is offered to a mirror, at most `room` offers ahead of it.
+    /// From now on chunks are offered here as they are packed, at most `room` ahead of whoever takes them; `None` without a
+    /// disk. What does not fit is read back with [`Archive`].
     #[must_use]
-    pub fn mirror(&self, room: usize) -> Option<mpsc::Receiver<Offer>> {
+    pub fn offer_sealed(&self, room: usize) -> Option<mpsc::Receiver<Sealed>> {
         self.store.as_ref().map(|store| store.mirror.follow(room))
-    }
-
-    /// What was packed after `cursor`, one block at a time; `None` when a mirror has everything. Blocks.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn sealed_after(&self, cursor: Cursor) -> io::Result<(Option<Offer>, Vec<Hole>)> {
-        let mut holes = Vec::new();
-        let offer = match &self.store {
-            Some(store) => store.shelf.after(cursor, &mut holes)?,
-            None => None,
-        };
-        Ok((offer, holes))
     }
 
     /// The writer of one server's readings.
@@ -341,6 +332,14 @@ impl History {
         let Some(shard) = self.known(server) else { return Vec::new() };
         let server = lock(&shard.state);
         server.latest().map(|(key, value, time)| (key.clone(), value, time)).collect()
+    }
+
+    /// Goes through the latest values of a server's series that have not ended, in order of series. `see` must be quick: it
+    /// is called under the server's lock.
+    pub fn each_latest(&self, server: &ServerId, mut see: impl FnMut(&SeriesKey, f64, Timestamp)) {
+        if let Some(shard) = self.known(server) {
+            lock(&shard.state).latest().for_each(|(key, value, time)| see(key, value, time));
+        }
     }
 
     /// How many series a server has that have not ended, and when the newest reading was taken.
@@ -384,7 +383,8 @@ impl History {
         }
         let mut servers = self.servers.write().unwrap_or_else(PoisonError::into_inner);
         let shard = servers.entry(server.clone()).or_insert_with(|| {
-            let (state, waits) = (Mutex::default(), AtomicBool::new(false));
+            let state = Mutex::new(Server::new(seen::number_of(server.as_str())));
+            let waits = AtomicBool::new(false);
             Arc::new(Shard { id: server.clone(), state, waits })
         });
         Arc::clone(shard)

@@ -20,6 +20,7 @@ pub mod plain;
 pub mod policies;
 pub mod progress;
 pub mod store;
+pub mod web;
 
 #[cfg(test)]
 mod fixture;

@@ -6,6 +6,7 @@
 mod documents;
 mod explain;
 mod peer;
+mod query;
 mod socket;
 mod store;
 
@@ -17,7 +18,7 @@ use serde_json::Value;
 use skynet_model::name::{IncidentId, ServerId};
 use skynet_proto::v1;
 use skynet_proto::v1::operator_service_server::{OperatorService, OperatorServiceServer};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::transport::server::UdsConnectInfo;
@@ -37,6 +38,8 @@ const LIMIT: u32 = 1000;
 const LINES: usize = 256;
 /// How long a request other than the log may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Questions about the past that are answered at once; each may hold much memory.
+const QUERIES: usize = 2;
 /// Largest request: a policy bundle, and room.
 const MAX_REQUEST: usize = 4 << 20;
 /// Largest answer.
@@ -50,13 +53,14 @@ pub struct Operator {
     feed: Arc<Feed>,
     terms: Terms,
     store: Option<Arc<Board>>,
+    queries: Arc<Semaphore>,
 }
 
 impl Operator {
     /// The API over the other rooms.
     #[must_use]
     pub fn new(core: Handle, history: Arc<History>, feed: Arc<Feed>, terms: Terms) -> Self {
-        Self { core, history, feed, terms, store: None }
+        Self { core, history, feed, terms, store: None, queries: Arc::new(Semaphore::new(QUERIES)) }
     }
 
     /// With the offsite copy, where there is one.
@@ -262,6 +266,23 @@ impl OperatorService for Operator {
     async fn verify_store(&self, request: Request<v1::VerifyStoreRequest>) -> Result<Response<Lines>, Status> {
         operator(&request)?;
         store::verify(self.store.as_deref(), &self.feed).map(Response::new)
+    }
+
+    async fn query(&self, request: Request<v1::QueryRequest>) -> Result<Response<v1::QueryAnswer>, Status> {
+        operator(&request)?;
+        let known = self.ask(|view| view.servers.keys().cloned().collect::<Vec<_>>()).await?;
+        let known = known.into_iter().chain(self.history.servers()).collect();
+        let query = query::check(request.into_inner(), &known)?;
+        let (history, catalogue) = (Arc::clone(&self.history), self.terms.catalogue);
+        // The permit goes with the work: a reader that leaves does not make room for the next while the disk is busy.
+        let permit = Arc::clone(&self.queries).acquire_owned().await.map_err(|_| busy())?;
+        let answer = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let words: Vec<&str> = catalogue.sensors.iter().flat_map(|s| s.series).map(|s| s.name).collect();
+            query::answer(&history, &query, &words)
+        });
+        let answer = tokio::time::timeout(PATIENCE, answer).await.map_err(|_| busy())?;
+        answer.map_err(|_| Status::internal("reading the history was broken off")).flatten().map(Response::new)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What end-to-end tests share: the folder of built programs, and the demo's stage.
+//! What end-to-end tests and the bench share: the folder of built programs, the demo's stage, simulated agents.
 
 pub mod bench;
 pub mod gauge;

@@ -107,6 +107,14 @@ impl Link {
         Ok(answered(&self.socket, answer).await?.json)
     }
 
+    /// The past of series.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn query(&mut self, request: v1::QueryRequest) -> Result<v1::QueryAnswer, Failure> {
+        answered(&self.socket, self.client.query(request)).await
+    }
+
     /// The state of the offsite copy, as JSON text.
     ///
     /// # Errors

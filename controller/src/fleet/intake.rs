@@ -76,6 +76,9 @@ impl Intake {
     pub(super) fn take(&mut self, now: Timestamp, batch: &[u8]) -> Result<Taken, WireError> {
         let mut decoded = DECODED.take();
         let taken = self.decoder.decode(batch, &mut decoded).map(|()| {
+            for (_, key) in &mut decoded.announced {
+                *key = self.writer.share(key);
+            }
             // Evaluated first: decisions wait for nothing.
             let found = self.desk.take(now, &decoded);
             let (complaint, ticket) = self.store(&decoded);

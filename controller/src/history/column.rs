@@ -53,14 +53,54 @@ fn unpack<T: Number + Default>(bytes: &[u8], count: usize) -> Option<Vec<T>> {
     (progress.n_processed == count).then_some(values)
 }
 
-/// Whether differences are smaller than the values: packs whole numbers either way.
+/// Packs whole numbers: their common factor, and what is left of them or the differences of that, whichever is smaller.
 fn pack_whole(values: &[i64], out: &mut Vec<u8>) -> Result<(), PackError> {
+    let factor = common_factor(values);
+    put_varint(out, factor as u64);
+    let divided: Vec<i64>;
+    let values = if factor > 1 {
+        divided = values.iter().map(|n| n / factor).collect();
+        &divided
+    } else {
+        values
+    };
     let bits = |n: i64| u64::from(64 - ((n << 1) ^ (n >> 63)).leading_zeros());
     let least = values.iter().copied().min().unwrap_or(0);
     let plain: u64 = values.iter().map(|n| bits(n.wrapping_sub(least)).saturating_sub(1)).sum();
     let steps: u64 = values.windows(2).map(|pair| bits(pair[1].wrapping_sub(pair[0]))).sum();
     let delta = if steps < plain { DeltaSpec::TryConsecutive(1) } else { DeltaSpec::NoOp };
     pack(values, ModeSpec::Classic, delta, out)
+}
+
+fn unpack_whole(bytes: &[u8], count: usize) -> Option<Vec<i64>> {
+    let mut cursor = Cursor::new(bytes);
+    let factor = cursor.varint()? as i64;
+    let mut values: Vec<i64> = unpack(cursor.rest(), count)?;
+    if factor > 1 {
+        values.iter_mut().for_each(|n| *n = n.wrapping_mul(factor));
+    }
+    Some(values)
+}
+
+/// Sizes are multiples of pages, rates of a thousand milliseconds.
+fn common_factor(values: &[i64]) -> i64 {
+    let all = values.iter().fold(0, |all, n| all | n);
+    if all == 0 {
+        return 1;
+    }
+    let zeros = all.trailing_zeros().min(40);
+    let mut odd = 0u64;
+    for n in values {
+        let (mut a, mut b) = (odd, (n >> zeros).unsigned_abs());
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        odd = a;
+        if odd == 1 {
+            break;
+        }
+    }
+    i64::try_from(odd).ok().and_then(|odd| odd.checked_mul(1 << zeros)).map_or(1, |factor| factor.max(1))
 }
 
 /// Packs times, which should rise.
@@ -201,11 +241,11 @@ impl Fractions {
         let denominators = match one {
             0 => {
                 let length = cursor.count(1)?;
-                unpack(cursor.take(length)?, count)?
+                unpack_whole(cursor.take(length)?, count)?
             }
             one => vec![one; count],
         };
-        let numerators: Vec<i64> = unpack(cursor.rest(), count)?;
+        let numerators = unpack_whole(cursor.rest(), count)?;
         let whole = numerators.iter().zip(&denominators);
         let mut values: Vec<f64> =
             whole.map(|(n, d)| Fraction { numerator: *n, denominator: *d }.value(complement)).collect();

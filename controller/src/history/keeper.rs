@@ -136,7 +136,7 @@ impl Keeper {
 
     fn seal_one(&self, store: &Store, shard: &Shard, full: &Arc<Full>, now: Timestamp) -> io::Result<()> {
         let packed = frame::pack(full).map_err(io::Error::other)?;
-        let (begins, ends) = store.shelf.append(&shard.id, &packed, now)?;
+        store.shelf.append(&shard.id, &packed, now)?;
         let mut server = lock(&shard.state);
         // It may have been thrown away meanwhile because memory was full.
         if let Some(at) = server.full.iter().position(|other| Arc::ptr_eq(other, full)) {
@@ -144,7 +144,7 @@ impl Keeper {
             self.history.bytes.fetch_sub(full.size(), Ordering::Relaxed);
         }
         drop(server);
-        store.mirror.offer(&shard.id, packed, begins, ends);
+        store.mirror.offer(&shard.id, packed);
         Ok(())
     }
 
@@ -162,13 +162,17 @@ impl Keeper {
             writing.add(&shard.id, |out| lock(&shard.state).save(out))?;
         }
         self.snapshot_bytes = writing.end()?;
+        self.log_behind = 0;
+        if !store.wal.has_begun(segment) {
+            // The old segment is still being written; it goes with the next snapshot.
+            return Ok(());
+        }
         for (name, _) in log.list()? {
             let old = segment_number(&name).or_else(|| snapshot::number(&name));
             if old.is_some_and(|n| n < segment) {
                 log.remove(&name)?;
             }
         }
-        self.log_behind = 0;
         Ok(())
     }
 }

@@ -165,6 +165,22 @@ impl History {
         Answer { series: past, holes, cut }
     }
 
+    /// Names of a server's series in memory, those that ended included.
+    #[must_use]
+    pub fn names(&self, server: &ServerId) -> Vec<Arc<str>> {
+        let Some(shard) = self.known(server) else { return Vec::new() };
+        let server = lock(&shard.state);
+        let mut names: Vec<Arc<str>> = server.keys().map(|(_, key)| Arc::clone(&key.name)).collect();
+        names.dedup();
+        names
+    }
+
+    /// Whether a server has a series in memory that is meant.
+    #[must_use]
+    pub fn has(&self, server: &ServerId, series: &Selector) -> bool {
+        self.known(server).is_some_and(|shard| lock(&shard.state).keys().any(|(_, key)| series.fits(key)))
+    }
+
     /// Samples since `since` of a server's series whose text form (`disk.used_ratio{mount="/"}`) or name fits `glob`,
     /// where `*` stands for any text.
     #[must_use]

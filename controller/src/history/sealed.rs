@@ -1,84 +1,50 @@
-//! Packed readings for a mirror: offered as they are packed, and read back from the files for a mirror that was away.
+//! Sealed chunks on their way to a copy elsewhere.
 //!
-//! What must never enter: where the mirror is, and waiting for it. What does not fit into the channel is not offered; the
-//! mirror sees from the cursors that something is missing, and reads it from the files.
+//! What must never enter: how a chunk is packed, and where the copy lies.
 
-use std::sync::{Arc, Mutex};
+use std::io;
+use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use skynet_model::name::ServerId;
 use skynet_model::series::SeriesKey;
 use skynet_model::time::Timestamp;
-use tokio::sync::mpsc;
 
-use super::chunk;
-use super::lock;
-use super::shelf::frame::Packed;
-
-/// The samples of one series, packed.
+/// A chunk that will not change any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed {
-    /// Whose.
+    /// Whose readings.
     pub server: ServerId,
-    /// Which.
+    /// Of which series.
     pub series: SeriesKey,
-    /// When the first was taken.
+    /// When its first sample was taken.
     pub first: Timestamp,
-    /// When the last was.
+    /// When its last sample was taken.
     pub last: Timestamp,
-    /// How many they are.
+    /// How many samples it holds.
     pub samples: u32,
-    /// Self-describing and versioned; [`decode`] reads them.
+    /// The chunk as it lies on disk: self-describing, with its format's version.
     pub bytes: Arc<[u8]>,
 }
 
-pub use super::chunk::{ChunkError, decode};
-
-/// A place in the files: everything before it was seen. The default is the beginning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cursor {
-    /// Number of the file.
+/// Where a sealed chunk lies on disk. Places rise in the order in which chunks were sealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// The file's number.
     pub file: u64,
-    /// Byte in it.
+    /// Where in it: rises within the file, and means nothing to others.
     pub offset: u64,
 }
 
-/// What one block of a server became.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// Its chunks.
-    pub chunks: Vec<Sealed>,
-    /// Where it begins in the files; if this is not where the one before ended, something was not offered.
-    pub begins: Cursor,
-    /// Where it ends: what a mirror that has it keeps.
-    pub ends: Cursor,
-}
-
-/// Where packed readings are offered.
-#[derive(Debug, Default)]
-pub(super) struct Mirror {
-    to: Mutex<Option<mpsc::Sender<Offer>>>,
-}
-
-impl Mirror {
-    /// From now on what is packed is offered here.
-    pub(super) fn follow(&self, room: usize) -> mpsc::Receiver<Offer> {
-        let (to, offers) = mpsc::channel(room.max(1));
-        *lock(&self.to) = Some(to);
-        offers
-    }
-
-    pub(super) fn offer(&self, server: &ServerId, packed: Vec<Packed>, begins: Cursor, ends: Cursor) {
-        let Some(sender) = lock(&self.to).clone() else { return };
-        // A mirror that is gone or too slow reads it from the files.
-        let Ok(permit) = sender.try_reserve() else { return };
-        let chunks = packed.into_iter().map(|p| Sealed {
-            server: server.clone(),
-            first: Timestamp(p.first),
-            last: Timestamp(p.last),
-            samples: p.samples,
-            bytes: chunk::encode(p.samples as usize, &p.times, &p.values).into(),
-            series: p.key,
-        });
-        permit.send(Offer { chunks: chunks.collect(), begins, ends });
-    }
+/// Sealed chunks that can be read again, for a copy that was away.
+///
+/// Calls block on the disk and are made from a thread of the copy's own. Chunks that retention has deleted, and damaged
+/// ones, are passed over: what comes after them is given. The caller keeps the place of the last chunk it has taken.
+pub trait Archive: Send + Sync {
+    /// Chunks after `after` (all there are if none), in order, of at most about `bytes` bytes together and at least one
+    /// if there is one.
+    ///
+    /// # Errors
+    /// The disk's; the call may be repeated.
+    fn sealed_after(&self, after: Option<Place>, bytes: usize) -> io::Result<Vec<(Place, Sealed)>>;
 }

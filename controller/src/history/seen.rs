@@ -23,8 +23,8 @@ pub(super) struct Seen {
     boots: Vec<Boot>,
 }
 
-/// A boot's id as a number (FNV-1a): ids are 64 bytes at most, and there are few of them at a time.
-pub(super) fn boot_number(id: &str) -> u64 {
+/// A name as a number (FNV-1a), the same for ever: it is in files.
+pub(super) fn number_of(id: &str) -> u64 {
     id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
@@ -126,6 +126,6 @@ mod tests {
         assert_eq!(seen.boots.len(), BOOTS);
         assert!(seen.boots.iter().all(|b| b.runs.len() == RUNS));
         assert!(seen.contains(9, 398) && !seen.contains(9, 0) && !seen.contains(0, 398));
-        assert_ne!(boot_number("a"), boot_number("b"));
+        assert_ne!(number_of("a"), number_of("b"));
     }
 }

@@ -13,8 +13,10 @@ use super::block::Block;
 use super::seen::Seen;
 use super::wal::Position;
 
-/// Rows of a full block, and so samples of nearly every chunk.
+/// Rows of a full block, and so samples of nearly every chunk; ...
 pub(super) const ROWS: u32 = 360;
+/// ... and up to so many more, by server: a fleet that came up at once is not packed at once.
+const SPREAD: u32 = 64;
 /// A block covers at most so much.
 const BLOCK: Span = Span::hours(6);
 /// A sensor that has been silent for so long has its block packed.
@@ -78,6 +80,8 @@ pub(super) struct Server {
     order: Vec<u32>,
     free: Vec<u32>,
     generations: u32,
+    /// How many rows more than others its blocks have.
+    more_rows: u32,
     groups: Vec<Block>,
     late: Block,
     late_rows_before: u32,
@@ -108,6 +112,11 @@ impl Row {
 }
 
 impl Server {
+    /// One without series; `number` is any number that differs from server to server.
+    pub(super) fn new(number: u64) -> Self {
+        Self { more_rows: (number % u64::from(SPREAD)) as u32, ..Self::default() }
+    }
+
     fn position(&self, key: &SeriesKey) -> Result<usize, usize> {
         self.order.binary_search_by(|place| self.keys[*place as usize].as_ref().cmp(&Some(key)))
     }
@@ -230,7 +239,7 @@ impl Server {
             }
         }
         let block = &self.groups[group];
-        if block.rows() < ROWS && !block.is_motley() && time.saturating_sub(block.first()) < BLOCK.0 {
+        if block.rows() < ROWS + self.more_rows && !block.is_motley() && time.saturating_sub(block.first()) < BLOCK.0 {
             return false;
         }
         self.fill(group)

@@ -20,7 +20,6 @@ use skynet_model::series::SeriesKey;
 use skynet_model::time::{Span, Timestamp};
 
 use super::disk::{Disk, Pages};
-use super::sealed::Cursor;
 use frame::{HEADER, Packed};
 use index::{Footer, Listing, Trouble};
 use open::{Contents, Open};
@@ -118,7 +117,7 @@ impl Shelf {
     }
 
     /// Adds what one block of a server became; gives where that begins and ends. On an error nothing of it is there.
-    pub(super) fn append(&self, server: &ServerId, packed: &[Packed], now: Timestamp) -> io::Result<(Cursor, Cursor)> {
+    pub(super) fn append(&self, server: &ServerId, packed: &[Packed], now: Timestamp) -> io::Result<()> {
         let (number, length) = self.position();
         let mut bytes = if length == 0 { HEADER.to_vec() } else { Vec::new() };
         let before = bytes.len() as u64;
@@ -128,8 +127,7 @@ impl Shelf {
         state.open.length = length + bytes.len() as u64;
         state.open.since.get_or_insert(now);
         state.open.contents.add(length + before, &frame);
-        let begins = Cursor { file: number, offset: length + before };
-        Ok((begins, Cursor { file: number, offset: state.open.length }))
+        Ok(())
     }
 
     /// Waits until all that was added is on disk.

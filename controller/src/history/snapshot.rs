@@ -9,6 +9,7 @@ use skynet_model::name::ServerId;
 
 use super::bytes::{Cursor, frame, put_frame, put_text};
 use super::disk::{self, Disk};
+use super::seen::number_of;
 use super::server::Server;
 use super::shelf::Hole;
 
@@ -130,7 +131,7 @@ pub(super) fn read(disk: &dyn Disk, most: usize, holes: &mut Vec<Hole>) -> io::R
         }
         let mut cursor = Cursor::new(next.payload);
         let server = cursor.text().and_then(|id| ServerId::new(id).ok());
-        match server.and_then(|id| Some((id, Server::load(&mut cursor, most)?))) {
+        match server.and_then(|id| Some((id.clone(), Server::load(&mut cursor, most, number_of(id.as_str()))?))) {
             Some(server) => snapshot.servers.push(server),
             None => hole(&format!("the server at byte {at} cannot be read; what it had in memory then is lost")),
         }

@@ -171,6 +171,14 @@ impl Wal {
         self.shared.trouble.subscribe()
     }
 
+    /// Waits, but not for long, until the log has gone on to this segment on disk; whether it has.
+    pub(super) fn has_begun(&self, segment: u32) -> bool {
+        let begun = || *self.shared.durable.borrow() >= Position::new(segment, 0);
+        let queue = self.shared.queue();
+        drop(self.shared.wake.wait_timeout_while(queue, RETRY, |q| !begun() && !q.stop));
+        begun()
+    }
+
     /// What waits is written at once.
     pub(super) fn hurry(&self) {
         self.shared.queue().hurry = true;
@@ -234,6 +242,9 @@ impl Scribe {
 
     /// Writes and syncs, again and again until it is done; gives up only when the process is going down.
     fn write(&mut self, bytes: &[u8]) -> bool {
+        if bytes.is_empty() {
+            return true;
+        }
         let name = segment_name(self.segment);
         while let Err(error) = self.attempt(&name, bytes) {
             let place = self.disk.place(&name);
@@ -256,6 +267,9 @@ impl Scribe {
             tracing::info!("readings can be written again");
         }
         self.shared.durable.send_replace(Position::new(self.segment, self.offset));
+        // Taken for a moment, so that whoever looks at the position and then waits does not miss this.
+        drop(self.shared.queue());
+        self.shared.wake.notify_all();
         true
     }
 

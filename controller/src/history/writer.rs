@@ -9,7 +9,7 @@ use skynet_model::name::ServerId;
 use skynet_model::series::SeriesKey;
 use skynet_model::time::{Span, Timestamp};
 
-use super::seen::boot_number;
+use super::seen::number_of;
 use super::server::{KEPT, Row, Server, Slot};
 use super::wal::record::{self, Key};
 use super::wal::{Position, Pushed, Wal};
@@ -56,6 +56,12 @@ impl Writer {
         &self.shard.id
     }
 
+    /// The same key, made of memory that is there already where possible: servers' series have the same names.
+    #[must_use]
+    pub fn share(&self, key: &SeriesKey) -> SeriesKey {
+        self.history.names.share(key)
+    }
+
     /// The slot of a series, made if need be.
     ///
     /// # Errors
@@ -70,7 +76,7 @@ impl Writer {
     /// # Errors
     /// The batch is there already; the ticket says when it is on disk.
     pub fn batch(&self, boot: &str, seq: u64) -> Result<Batch<'_>, Ticket> {
-        let boot = boot_number(boot);
+        let boot = number_of(boot);
         let server = lock(&self.shard.state);
         if server.seen.contains(boot, seq) {
             return Err(Ticket(Some(server.applied)));

@@ -7,7 +7,7 @@ use skynet_model::time::{Span, Timestamp};
 
 use super::{Settings, Trouble};
 use crate::core::{Handle, Input};
-use crate::history::sealed::Sealed;
+use crate::history::Sealed;
 use crate::journal::{Feed, Hold};
 
 /// The topic of the copy's remarks.

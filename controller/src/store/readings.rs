@@ -12,8 +12,7 @@ use tokio::sync::watch;
 
 use super::board::{Board, Part};
 use super::{Keys, Settings, Sources, Trouble};
-use crate::history::sealed::{Cursor, Sealed};
-use crate::history::{Archive, History, Latest, Packs};
+use crate::history::{Archive, History, Latest, Packs, Place, Sealed};
 use crate::journal::{Call, Connection, FaultKind};
 
 /// How often latest values are looked at.
@@ -46,7 +45,7 @@ pub(super) struct Readings {
 struct Known {
     latest: Latest,
     packs: Packs,
-    place: Cursor,
+    place: Option<Place>,
 }
 
 impl Readings {
@@ -126,25 +125,12 @@ impl Readings {
 
     /// Sends what was packed since. Whether there may be more.
     async fn send_packed(&self, connection: &mut Connection, known: &mut Known) -> Result<bool, Trouble> {
-        let (mut place, mut chunks, mut bytes, mut more) = (known.place, Vec::<Sealed>::new(), 0, true);
-        while bytes < CHUNK_BYTES {
-            let packed = self.archive.packed_after(place);
-            let packed = packed.map_err(|e| Trouble::Own(format!("readings cannot be read back for the copy: {e}")))?;
-            let Some(offer) = packed else {
-                more = false;
-                break;
-            };
-            place = offer.ends;
-            bytes += offer.chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
-            chunks.extend(offer.chunks);
-        }
-        if place == known.place {
-            return Ok(more);
-        }
-        let Some(newest) = chunks.iter().map(|chunk| chunk.last).max() else {
-            known.place = place;
-            return Ok(more);
-        };
+        let kept = self.archive.sealed_after(known.place, CHUNK_BYTES);
+        let kept = kept.map_err(|e| Trouble::Own(format!("readings cannot be read back for the copy: {e}")))?;
+        let Some((place, _)) = kept.last() else { return Ok(false) };
+        let place = *place;
+        let mut chunks: Vec<Sealed> = kept.into_iter().map(|(_, chunk)| chunk).collect();
+        let newest = chunks.iter().map(|chunk| chunk.last).max().unwrap_or_default();
         let oldest = Timestamp(self.board.now().0 - self.settings.chunks_keep.0 - Span::hours(1).0);
         // What would end at once need not be sent.
         chunks.retain(|chunk| chunk.first > oldest);
@@ -157,9 +143,9 @@ impl Readings {
             self.pipeline(connection, std::mem::replace(&mut calls, rest), &key).await?;
         }
         self.mark()?;
-        known.place = place;
+        known.place = Some(place);
         self.board.chunks_sent(&chunks, newest);
-        Ok(more)
+        Ok(true)
     }
 
     /// Sends; a wrong type is told with the key that is asked about.
@@ -177,12 +163,12 @@ impl Readings {
 
     /// Behind which chunk the copy goes on. Redis knows it, so that a wiped or rolled back one gets again what it lost;
     /// a data folder that has sent nothing yet begins with its first chunk.
-    async fn place(&self, connection: &mut Connection) -> Result<Cursor, Trouble> {
+    async fn place(&self, connection: &mut Connection) -> Result<Option<Place>, Trouble> {
         if !self.settings.data_dir.join(MARK).exists() {
-            return Ok(Cursor::default());
+            return Ok(None);
         }
         let reply = connection.call(&Call::new("HGET").arg(self.keys.archive()).arg("place")).await?;
-        Ok(reply.text().and_then(parse_place).unwrap_or_default())
+        Ok(reply.text().and_then(parse_place))
     }
 
     fn mark(&self) -> Result<(), Trouble> {
@@ -195,9 +181,9 @@ impl Readings {
     }
 }
 
-fn parse_place(text: &str) -> Option<Cursor> {
+fn parse_place(text: &str) -> Option<Place> {
     let (file, offset) = text.split_once(' ')?;
-    Some(Cursor { file: file.parse().ok()?, offset: offset.parse().ok()? })
+    Some(Place { file: file.parse().ok()?, offset: offset.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -206,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_place_of_format_1_is_read_for_ever() {
-        assert_eq!(parse_place("7 4096"), Some(Cursor { file: 7, offset: 4096 }));
+        assert_eq!(parse_place("7 4096"), Some(Place { file: 7, offset: 4096 }));
         assert_eq!(parse_place("7"), None);
         assert_eq!(parse_place(""), None);
     }

@@ -1151,6 +1151,56 @@ pub struct HaltRequest {
 pub struct ResumeRequest {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VerifyStoreRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryRequest {
+    /// A name, or a name with some of its labels: `disk.used_ratio{mount="/"}`; `*` stands for any text.
+    #[prost(string, tag = "1")]
+    pub series: ::prost::alloc::string::String,
+    /// Names of servers; `*` stands for any text.
+    #[prost(string, repeated, tag = "2")]
+    pub servers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// From when to when, both included, Unix milliseconds.
+    #[prost(int64, tag = "3")]
+    pub from_ms: i64,
+    #[prost(int64, tag = "4")]
+    pub until_ms: i64,
+    /// One point for so much time; 0: one for each sample.
+    #[prost(int64, tag = "5")]
+    pub step_ms: i64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueryAnswer {
+    /// Series that have something in that time, by server and series.
+    #[prost(message, repeated, tag = "1")]
+    pub series: ::prost::alloc::vec::Vec<PastSeries>,
+    /// What cannot be read of it, in words.
+    #[prost(string, repeated, tag = "2")]
+    pub holes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// There is more than one answer holds.
+    #[prost(bool, tag = "3")]
+    pub cut: bool,
+}
+/// The past of one series: lists of equal length.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PastSeries {
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub series: ::prost::alloc::string::String,
+    /// When each step begins, or when the sample was taken; Unix milliseconds, each as the difference to the one before.
+    #[prost(sint64, repeated, tag = "3")]
+    pub time_ms: ::prost::alloc::vec::Vec<i64>,
+    /// Mean of each step, or the sample.
+    #[prost(double, repeated, tag = "4")]
+    pub avg: ::prost::alloc::vec::Vec<f64>,
+    /// Least, greatest and number of samples; empty where each step is one sample.
+    #[prost(double, repeated, tag = "5")]
+    pub min: ::prost::alloc::vec::Vec<f64>,
+    #[prost(double, repeated, tag = "6")]
+    pub max: ::prost::alloc::vec::Vec<f64>,
+    #[prost(uint64, repeated, tag = "7")]
+    pub count: ::prost::alloc::vec::Vec<u64>,
+}
 /// Generated client implementations.
 pub mod operator_service_client {
     #![allow(
@@ -1423,6 +1473,28 @@ pub mod operator_service_client {
                 .insert(GrpcMethod::new("skynet.v1.OperatorService", "VerifyStore"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// The past of series.
+        pub async fn query(
+            &mut self,
+            request: impl tonic::IntoRequest<super::QueryRequest>,
+        ) -> std::result::Result<tonic::Response<super::QueryAnswer>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/skynet.v1.OperatorService/Query",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("skynet.v1.OperatorService", "Query"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1492,6 +1564,11 @@ pub mod operator_service_server {
             tonic::Response<Self::VerifyStoreStream>,
             tonic::Status,
         >;
+        /// The past of series.
+        async fn query(
+            &self,
+            request: tonic::Request<super::QueryRequest>,
+        ) -> std::result::Result<tonic::Response<super::QueryAnswer>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct OperatorServiceServer<T> {
@@ -1925,6 +2002,50 @@ pub mod operator_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/skynet.v1.OperatorService/Query" => {
+                    #[allow(non_camel_case_types)]
+                    struct QuerySvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::QueryRequest> for QuerySvc<T> {
+                        type Response = super::QueryAnswer;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::QueryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::query(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = QuerySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -1,5 +1,5 @@
 //! `effect_latency_p50_ms`, `effect_latency_p99_ms`: from a reading handed to the agent's session to a process that is
-//! dead, with both journals' syncs in between.
+//! dead, with both journals' syncs in between. `disk_sync_*`: what one such sync takes here.
 //!
 //! In: the agent's spool, encoder and session (the real code, in this process, so that the moment is known), TLS, the real
 //! controller (history, engine, fsync of the journal, command), the agent's session, and the real acting process with its
@@ -79,7 +79,7 @@ struct Parts {
 pub(super) fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     let rounds = bench.pick(100, 1000);
     let programs = bench.programs.clone();
-    let mut latencies = super::runtime()?.block_on(async {
+    let (mut latencies, mut syncs) = super::runtime()?.block_on(async {
         let mut stage = Stage::set_with(&programs, &[SERVER]).await?;
         stage.start_controller().await?;
         stage.push(1, POLICY).await?;
@@ -93,8 +93,9 @@ pub(super) fn measure(bench: &mut Bench) -> anyhow::Result<()> {
             matches!(&event.body, EventBody::ServerPolicy { error: None, .. }).then_some(())
         })
         .await?;
-        let mut latencies = Vec::new();
+        let (mut latencies, mut syncs) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
+            syncs.push(sync(stage.dir())?);
             match round(&parts, &mut log).await {
                 Ok(latency) => latencies.push(latency),
                 Err(error) => {
@@ -108,9 +109,10 @@ pub(super) fn measure(bench: &mut Bench) -> anyhow::Result<()> {
         let _ = tokio::time::timeout(PATIENCE, parts.session).await;
         drop(parts.acting);
         stage.strike().await;
-        anyhow::Ok(latencies)
+        anyhow::Ok((latencies, syncs))
     })?;
     latencies.sort_by(f64::total_cmp);
+    syncs.sort_by(f64::total_cmp);
     let note = format!(
         "{} kills on an idle fleet of one: reading handed to the agent's session -> process dead, both fsyncs in, \
          sensor's interval out; worst {:.2} ms",
@@ -119,6 +121,10 @@ pub(super) fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     );
     bench.figure("effect_latency_p50_ms", percentile(&latencies, 50), "ms", &note);
     bench.figure("effect_latency_p99_ms", percentile(&latencies, 99), "ms", &note);
+    let note =
+        "4 KiB appended to a file beside the journal and synced, between the kills: two syncs are in every effect";
+    bench.figure("disk_sync_p50_ms", percentile(&syncs, 50), "ms", note);
+    bench.figure("disk_sync_p99_ms", percentile(&syncs, 99), "ms", note);
     Ok(())
 }
 
@@ -145,6 +151,16 @@ async fn start(programs: &Path, config: &Path) -> anyhow::Result<Parts> {
         }
     });
     Ok(Parts { shared, host, stop, session, acting })
+}
+
+/// What this disk takes for one durable append, in milliseconds.
+fn sync(folder: &Path) -> anyhow::Result<f64> {
+    use std::io::Write;
+    let mut file = std::fs::File::options().create(true).append(true).open(folder.join("sync"))?;
+    let began = Instant::now();
+    file.write_all(&[0; 4096])?;
+    file.sync_data()?;
+    Ok(began.elapsed().as_secs_f64() * 1000.0)
 }
 
 /// One fuse blows, one process dies; then sweeps prove the cure.

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use skynet_controller::clock;
-use skynet_controller::history::sealed::Cursor;
-use skynet_controller::history::{Archive, History, Keep, Limits, Packs};
+use skynet_controller::history::{Archive, History, Keep, Limits, Packs, Sealed};
 use skynet_controller::journal::{Call, Connection};
 use skynet_controller::store::Keys;
 use skynet_model::name::ServerId;
@@ -21,6 +20,8 @@ use crate::redis::{RedisServer, readings};
 const SERVERS: usize = 5;
 const SERIES: usize = 100;
 const SWEEPS: u16 = 3600;
+/// About what 100 series are when they were packed: what is sent together in quiet times.
+const BLOCK: usize = 32 << 10;
 const HOUR: i64 = 3_600_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -58,20 +59,22 @@ async fn bytes() -> anyhow::Result<(f64, f64, f64)> {
     readings::write(&history, SERVERS, SERIES, begin, SWEEPS);
     let server = RedisServer::start(&[]).await;
     let (mut connection, mut packs, keys) = (server.connect().await, Packs::default(), Keys::new("bench"));
-    let (mut place, mut samples, mut own) = (Cursor::default(), 0_u64, 0_usize);
-    let full = u64::from(SWEEPS / 360 * 360) * (SERVERS * SERIES) as u64;
+    let (mut place, mut samples, mut own) = (None, 0_u64, 0_usize);
+    // The newest rows are not packed until their block is full.
+    let most = u64::from(SWEEPS) * (SERVERS * SERIES) as u64 * 2 / 3;
     let began = tokio::time::Instant::now();
-    while samples < full {
-        let Some(offer) = history.packed_after(place)? else {
-            anyhow::ensure!(began.elapsed() < PATIENCE, "only {samples} samples of {full} were packed");
+    while samples < most {
+        let found = history.sealed_after(place, BLOCK)?;
+        let Some((last, _)) = found.last() else {
+            anyhow::ensure!(began.elapsed() < PATIENCE, "only {samples} samples of {most} were packed");
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
-        place = offer.ends;
-        samples += offer.chunks.iter().map(|chunk| u64::from(chunk.samples)).sum::<u64>();
-        own += offer.chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
-        // Block by block, as they fill: nothing is packed together that would not be.
-        let calls = packs.calls(&mut connection, &keys, &offer.chunks, Span::hours(24)).await?;
+        place = Some(*last);
+        let chunks: Vec<Sealed> = found.into_iter().map(|(_, chunk)| chunk).collect();
+        samples += chunks.iter().map(|chunk| u64::from(chunk.samples)).sum::<u64>();
+        own += chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
+        let calls = packs.calls(&mut connection, &keys, &chunks, Span::hours(24)).await?;
         connection.pipeline(calls).await?;
     }
     let mut used = [0_i64; 2];

@@ -7,8 +7,7 @@ use std::time::Duration;
 use skynet_controller::clock;
 use skynet_controller::config::Config;
 use skynet_controller::core::{Handle, Input};
-use skynet_controller::history::sealed::{Cursor, Offer, Sealed};
-use skynet_controller::history::{Archive, History, Limits};
+use skynet_controller::history::{Archive, History, Limits, Place, Sealed};
 use skynet_controller::journal::{Call, Connection, Feed, Journal, Reply};
 use skynet_controller::store::{Keys, Progress, Restored, Running, Settings, Sources, Store, Verifier, restore};
 use skynet_model::event::{Event, EventBody};
@@ -35,27 +34,32 @@ pub struct Rig {
 
 /// Packed readings as a history on disk gives them, made up: a test double of its files.
 #[derive(Default)]
-pub struct Shelf(Mutex<Vec<Offer>>);
+pub struct Shelf(Mutex<Vec<(Place, Sealed)>>);
 
 impl Shelf {
-    /// One block more.
-    pub fn push(&self, chunks: Vec<Sealed>) {
-        let mut offers = self.0.lock().unwrap();
-        let begins = offers.last().map_or_else(Cursor::default, |last| last.ends);
-        let ends =
-            Cursor { file: begins.file + u64::from(begins.offset >= 1000), offset: (begins.offset + 100) % 1100 };
-        offers.push(Offer { chunks, begins, ends });
+    /// One chunk more, ten a file.
+    pub fn push(&self, chunk: Sealed) {
+        let mut all = self.0.lock().unwrap();
+        let count = all.len() as u64;
+        all.push((Place { file: count / 10, offset: count % 10 * 4096 }, chunk));
     }
 
     /// All that was put here.
     pub fn all(&self) -> Vec<Sealed> {
-        self.0.lock().unwrap().iter().flat_map(|offer| offer.chunks.clone()).collect()
+        self.0.lock().unwrap().iter().map(|(_, chunk)| chunk.clone()).collect()
     }
 }
 
 impl Archive for Shelf {
-    fn packed_after(&self, cursor: Cursor) -> std::io::Result<Option<Offer>> {
-        Ok(self.0.lock().unwrap().iter().find(|offer| offer.ends > cursor).cloned())
+    fn sealed_after(&self, after: Option<Place>, bytes: usize) -> std::io::Result<Vec<(Place, Sealed)>> {
+        let all = self.0.lock().unwrap();
+        let mut left = bytes;
+        let fits = |(_, chunk): &&(Place, Sealed)| {
+            let room = left > 0;
+            left = left.saturating_sub(chunk.bytes.len());
+            room
+        };
+        Ok(all.iter().filter(|(place, _)| Some(*place) > after).take_while(fits).cloned().collect())
     }
 }
 

@@ -98,6 +98,8 @@ pub(crate) struct Dictionary {
     /// By the series' numbers.
     pub(crate) points: Vec<Point>,
     pub(crate) sensors: Vec<Sensor>,
+    /// Where the next sweep's sensor is, if they come in the order they came before.
+    next_sensor: usize,
     /// By wire ids, which are dense: their series.
     wires: Vec<u32>,
     /// When the session began or ended.
@@ -112,6 +114,7 @@ impl Default for Dictionary {
             series: Slab::default(),
             points: Vec::new(),
             sensors: Vec::new(),
+            next_sensor: 0,
             wires: Vec::new(),
             connected: Timestamp::default(),
             keys: BTreeMap::new(),
@@ -273,7 +276,9 @@ impl Dictionary {
 
     /// The number of a sensor, made when it is new. None when there are too many.
     pub(crate) fn sensor(&mut self, id: &str) -> Option<u16> {
-        let at = match self.sensors.iter().position(|s| &*s.id == id) {
+        let expected = self.sensors.get(self.next_sensor).is_some_and(|s| &*s.id == id);
+        let known = if expected { Some(self.next_sensor) } else { self.sensors.iter().position(|s| &*s.id == id) };
+        let at = match known {
             Some(at) => at,
             None if self.sensors.len() >= MAX_SENSORS => return None,
             None => {
@@ -291,6 +296,7 @@ impl Dictionary {
                 self.sensors.len() - 1
             }
         };
+        self.next_sensor = if at + 1 < self.sensors.len() { at + 1 } else { 0 };
         u16::try_from(at).ok()
     }
 

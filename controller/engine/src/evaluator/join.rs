@@ -1,6 +1,6 @@
 //! Instances: the natural join of the series in `when` on the labels they share, and what fills their slots.
 
-use skynet_model::condition::{SeriesRef, Slot};
+use skynet_model::condition::{SeriesRef, Slot, Truth};
 use skynet_model::series::Labels;
 
 use super::instance::Instance;
@@ -55,11 +55,31 @@ impl Server {
                 let todo: Vec<&SeriesRef> = rule.joined().map(|(_, series)| series).collect();
                 let mut found = Vec::new();
                 self.join(&todo, Labels::default(), &mut found);
+                found.retain(|labels| self.may_hold(rule, labels));
                 for labels in found {
                     self.ensure(number, labels, pass);
                 }
             }
         }
+    }
+
+    /// Whether `when` can ever be true on these labels. What their texts alone make false stays false whatever is read
+    /// (Kleene's connectives are monotone), so that no reading has to pay for it.
+    fn may_hold(&self, rule: &Rule, labels: &Labels) -> bool {
+        let slots = rule.slots.get(rule.when.slots.clone()).unwrap_or(&[]);
+        if !slots.iter().any(|slot| matches!(slot, Slot::Text(_))) {
+            return true;
+        }
+        let values: Vec<f64> = slots.iter().map(|slot| self.text(slot, labels).unwrap_or(f64::NAN)).collect();
+        rule.when.condition.eval(&values) != Truth::False
+    }
+
+    /// The value of a slot that tests a label: 1 or 0.
+    fn text(&self, slot: &Slot, labels: &Labels) -> Option<f64> {
+        let Slot::Text(test) = slot else { return None };
+        let from = if test.of_server { &self.labels } else { labels };
+        let equal = from.get(&test.label).unwrap_or_default() == test.text;
+        Some(f64::from(u8::from(equal != test.negated)))
     }
 
     /// Takes a new series into the slots that waited for it, and makes the instances it gives.
@@ -76,6 +96,7 @@ impl Server {
                 let todo: Vec<&SeriesRef> = others.map(|(_, series)| series).collect();
                 let mut found = Vec::new();
                 self.join(&todo, rest, &mut found);
+                found.retain(|labels| self.may_hold(rule, labels));
                 for labels in found {
                     self.ensure(number, labels, pass);
                 }
@@ -129,10 +150,8 @@ impl Server {
         self.board.open(i, number, rule.slots.len());
         self.board.soil(i, &mut self.dirty);
         for (index, slot) in rule.slots.iter().enumerate() {
-            if let Slot::Text(test) = slot {
-                let from = if test.of_server { &self.labels } else { &labels };
-                let equal = from.get(&test.label).unwrap_or_default() == test.text;
-                self.board.set(i, index, f64::from(u8::from(equal != test.negated)));
+            if let Some(value) = self.text(slot, &labels) {
+                self.board.set(i, index, value);
             }
         }
         self.by_labels.insert((number, labels.clone()), i);

@@ -69,11 +69,12 @@ impl Finder {
     fn known(&self, value: f64, target: f64) -> Option<Fraction> {
         let tried = std::iter::once(self.last.denominator).chain(self.known);
         tried.into_iter().find_map(|denominator| {
-            let scaled = (target * denominator as f64).round();
+            let scaled = target * denominator as f64;
             if scaled.abs() > EXACT {
                 return None;
             }
-            let fraction = Fraction { numerator: scaled as i64, denominator };
+            // To the nearest by a cast: where the processor has no rounding of its own, `round` is a call.
+            let fraction = Fraction { numerator: (scaled + 0.5f64.copysign(scaled)) as i64, denominator };
             (fraction.value(self.complement).to_bits() == value.to_bits()).then_some(fraction)
         })
     }
@@ -87,11 +88,11 @@ impl Finder {
         let mut rest = target.abs();
         let (mut n, mut d) = ((1i64, 0i64), (0i64, 1i64));
         for _ in 0..TERMS {
-            let term = rest.floor();
-            if term > EXACT {
+            if rest > EXACT {
                 return None;
             }
-            let term_whole = term as i64;
+            let term_whole = rest as i64;
+            let term = term_whole as f64;
             n = (term_whole.checked_mul(n.0)?.checked_add(n.1)?, n.0);
             d = (term_whole.checked_mul(d.0)?.checked_add(d.1)?, d.0);
             if d.0 > LARGEST || n.0 as f64 > EXACT {

@@ -54,9 +54,14 @@ fn shares_rates_and_counters_take_what_their_whole_numbers_take() {
         counter as f64
     });
     let counters = counters.collect::<Vec<_>>();
-    for (name, values, most) in
-        [("share", shares, 500), ("memory", memory, 400), ("rate", rates, 1050), ("counter", counters, 520)]
-    {
+    let sizes = (0..360).map(|i: u64| ((1 << 20) + i * 104_729 % 100) as f64 * 4096.0).collect::<Vec<_>>();
+    for (name, values, most) in [
+        ("share", shares, 500),
+        ("memory", memory, 400),
+        ("rate", rates, 1050),
+        ("counter", counters, 520),
+        ("size", sizes, 420),
+    ] {
         let size = round_trip(&values);
         assert!(size < most, "{name}: {size}");
     }

@@ -37,8 +37,8 @@ impl Server {
     }
 
     /// Reads a server; `None` if the bytes are not one of at most `most` series.
-    pub(in super::super) fn load(cursor: &mut Cursor<'_>, most: usize) -> Option<Self> {
-        let mut server = Self { applied: Position(cursor.u64()?), seen: Seen::load(cursor)?, ..Self::default() };
+    pub(in super::super) fn load(cursor: &mut Cursor<'_>, most: usize, number: u64) -> Option<Self> {
+        let mut server = Self { applied: Position(cursor.u64()?), seen: Seen::load(cursor)?, ..Self::new(number) };
         let places = usize::try_from(cursor.varint()?).ok().filter(|n| *n <= most)?;
         let free =
             Hot { generation: 0, group: NO_GROUP, segment: 0, retired: true, renewed: false, time: i64::MIN, bits: 0 };

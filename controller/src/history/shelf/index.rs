@@ -10,7 +10,7 @@ use skynet_model::series::SeriesKey;
 
 use super::super::bytes::{Cursor, PREFIX, frame, put_frame, put_signed, put_text, put_varint};
 use super::super::disk::Pages;
-use super::super::seen::boot_number as hash;
+use super::super::seen::number_of as hash;
 use super::frame::{Place, get_key, put_key};
 
 const END: [u8; 8] = *b"SKYHEND\n";

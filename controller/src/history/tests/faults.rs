@@ -201,6 +201,7 @@ fn flipped_bits_in_any_file_are_named_and_nothing_wrong_is_served() {
             let (log, chunks) = (log.copy(), chunks.copy());
             let disk = if of_log { &log } else { &chunks };
             let mut bytes = disk.bytes(name).unwrap();
+            assert!(!bytes.is_empty(), "{name} is empty: {logs:?} {files:?}");
             let at = if turn < 12 { turn } else { noise.below(bytes.len() as u64) as usize };
             // A version from the future is refused, not read.
             if (8..12).contains(&at) {

@@ -251,29 +251,29 @@ fn a_server_that_invents_series_is_capped_in_memory_and_on_disk_and_others_are_n
 }
 
 #[test]
-fn a_mirror_gets_what_is_packed_and_reads_what_it_missed() {
+fn a_copy_gets_what_is_packed_and_reads_what_it_missed() {
     let mut house = House::new();
-    let mut offers = house.history.mirror(1).unwrap();
+    let mut offers = house.history.offer_sealed(2).unwrap();
     let _ = fill(&house, "web1", 2, 0..1080);
     house.round();
-    let first = offers.try_recv().unwrap();
-    assert!(offers.try_recv().is_err(), "there is room for one");
-    assert_eq!(first.chunks.len(), 2);
-    let chunk = &first.chunks[1];
+    let first = [offers.try_recv().unwrap(), offers.try_recv().unwrap()];
+    assert!(offers.try_recv().is_err(), "there is room for two");
+    let chunk = &first[1];
     assert_eq!((&chunk.server, &chunk.series, chunk.samples), (&server("web1"), &key(1), 360));
-    let (times, values) = sealed::decode(&chunk.bytes).unwrap();
+    let (times, values) = decode_chunk(&chunk.bytes).unwrap();
     assert_eq!((times[0], values[359]), (chunk.first.0, value(1, 359)));
-    // From the beginning, and across the end of a file.
+    // From the beginning, one by one or many at a time, and across the end of a file.
     house.history.store.as_ref().unwrap().shelf.finish(Timestamp(START)).unwrap();
     let _ = fill(&house, "web1", 2, 1080..1440);
     house.round();
-    let (mut cursor, mut all) = (Cursor::default(), Vec::new());
-    while let (Some(offer), holes) = house.history.sealed_after(cursor).unwrap() {
-        assert!(holes.is_empty() && offer.begins >= cursor);
-        cursor = offer.ends;
-        all.push(offer);
+    let all = house.history.sealed_after(None, usize::MAX).unwrap();
+    assert_eq!((&all[0].1, &all[1].1), (&first[0], &first[1]));
+    assert_eq!((all.len(), all[7].0.file), (8, 1));
+    assert!(all.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    for (i, (place, _)) in all.iter().enumerate() {
+        assert_eq!(house.history.sealed_after(Some(*place), usize::MAX).unwrap(), all[i + 1..]);
+        let next = house.history.sealed_after(Some(*place), 1).unwrap();
+        assert_eq!(next.first(), all.get(i + 1));
+        assert!(next.len() <= 2, "a frame at a time");
     }
-    assert_eq!(all[0], first);
-    assert_eq!((all.len(), all[3].begins.file), (4, 1));
-    assert_eq!(house.history.sealed_after(first.ends).unwrap().0.as_ref(), Some(&all[1]));
 }
