@@ -126,12 +126,8 @@ impl Mirror {
         let (found, head) = attach.run(connection, state, &mut self.outbox).await?;
         self.instance.clone_from(&state.instance);
         self.head = head;
-        // That it can be written is known only when it was.
-        if matches!(self.append(connection, &[], last).await?, Appended::Unexpected) {
-            return Err(Trouble::Own("Redis was changed while the copy was taken up; it is tried again".to_owned()));
-        }
+        // What Redis has is what counts from here on, whether or not it can be written now.
         self.save(0, None);
-        bundles::mirror(connection, &self.keys, &self.policies).await?;
         let place = &self.settings.access.address;
         match found {
             Found::Same => {}
@@ -153,6 +149,11 @@ impl Mirror {
                 self.board.remark(text).await;
             }
         }
+        // That it can be written is known only when it was.
+        if matches!(self.append(connection, &[], last).await?, Appended::Unexpected) {
+            return Err(Trouble::Own("Redis was changed while the copy was taken up; it is tried again".to_owned()));
+        }
+        bundles::mirror(connection, &self.keys, &self.policies).await?;
         self.board.end(Part::Events).await;
         self.attached += 1;
         self.ready.send_replace(self.attached);

@@ -125,11 +125,11 @@ impl Readings {
 
     /// Sends what was packed since. Whether there may be more.
     async fn send_packed(&self, connection: &mut Connection, known: &mut Known) -> Result<bool, Trouble> {
-        let found = self.archive.sealed_after(known.place, CHUNK_BYTES);
-        let found = found.map_err(|e| Trouble::Own(format!("readings cannot be read back for the copy: {e}")))?;
-        let Some((place, _)) = found.last() else { return Ok(false) };
+        let kept = self.archive.sealed_after(known.place, CHUNK_BYTES);
+        let kept = kept.map_err(|e| Trouble::Own(format!("readings cannot be read back for the copy: {e}")))?;
+        let Some((place, _)) = kept.last() else { return Ok(false) };
         let place = *place;
-        let mut chunks: Vec<Sealed> = found.into_iter().map(|(_, chunk)| chunk).collect();
+        let mut chunks: Vec<Sealed> = kept.into_iter().map(|(_, chunk)| chunk).collect();
         let newest = chunks.iter().map(|chunk| chunk.last).max().unwrap_or_default();
         let oldest = Timestamp(self.board.now().0 - self.settings.chunks_keep.0 - Span::hours(1).0);
         // What would end at once need not be sent.

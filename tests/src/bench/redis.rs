@@ -20,6 +20,8 @@ use crate::redis::{RedisServer, readings};
 const SERVERS: usize = 5;
 const SERIES: usize = 100;
 const SWEEPS: u16 = 3600;
+/// About what 100 series are when they were packed: what is sent together in quiet times.
+const BLOCK: usize = 32 << 10;
 const HOUR: i64 = 3_600_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -58,14 +60,13 @@ async fn bytes() -> anyhow::Result<(f64, f64, f64)> {
     let server = RedisServer::start(&[]).await;
     let (mut connection, mut packs, keys) = (server.connect().await, Packs::default(), Keys::new("bench"));
     let (mut place, mut samples, mut own) = (None, 0_u64, 0_usize);
-    // What is certainly in full blocks: a server's blocks are of 360 rows and some more.
-    let full = u64::from(SWEEPS - 720) * (SERVERS * SERIES) as u64;
+    // The newest rows are not packed until their block is full.
+    let most = u64::from(SWEEPS) * (SERVERS * SERIES) as u64 * 2 / 3;
     let began = tokio::time::Instant::now();
-    while samples < full {
-        // One block at a time, as they fill: nothing is packed together that would not be.
-        let found = history.sealed_after(place, 1)?;
+    while samples < most {
+        let found = history.sealed_after(place, BLOCK)?;
         let Some((last, _)) = found.last() else {
-            anyhow::ensure!(began.elapsed() < PATIENCE, "only {samples} samples of {full} were packed");
+            anyhow::ensure!(began.elapsed() < PATIENCE, "only {samples} samples of {most} were packed");
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };

@@ -21,7 +21,7 @@ async fn a_cluster_takes_the_copy() {
     let writer = rig.history.writer(&"web1".parse().unwrap());
     let slot = writer.slot(&"cpu.busy_ratio".parse().unwrap()).unwrap();
     let _ = writer.write(skynet_controller::clock::now(), [(slot, 0.5)]);
-    rig.shelf.push(vec![crate::readings::chunk("web1", "cpu.busy_ratio", 1, b"chunk")]);
+    rig.shelf.push(crate::readings::chunk("web1", "cpu.busy_ratio", 1, b"chunk"));
     rig.start();
     rig.append(3000);
     rig.copied().await;

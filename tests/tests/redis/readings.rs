@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use skynet_controller::clock;
-use skynet_controller::history::{Archive, History, Keep, Limits, read_hour};
-use skynet_controller::history::{Sealed, decode_chunk};
+use skynet_controller::history::{Archive, History, Keep, Limits, Sealed, decode_chunk, read_hour};
 use skynet_controller::journal::{Call, Reply};
 use skynet_model::name::ServerId;
 use skynet_model::series::SeriesKey;
@@ -105,7 +104,7 @@ async fn chunks_are_read_back_as_they_were_and_a_wiped_store_gets_them_again() {
         let bytes = vec![u8::try_from(n).unwrap(); 300];
         let mut chunk = chunk("web1", &format!("s{}", n % 100), 2 - i64::try_from(n / 100).unwrap(), &bytes);
         chunk.first.0 += i64::try_from(n).unwrap();
-        rig.shelf.push(vec![chunk]);
+        rig.shelf.push(chunk);
     }
     rig.start();
     rig.append(1);
@@ -157,9 +156,17 @@ async fn a_sample_needs_about_a_byte() {
     let begin = Timestamp((clock::now().0 / HOUR - 1) * HOUR);
     let writing = Arc::clone(&history);
     tokio::task::spawn_blocking(move || write(&writing, servers, 100, begin, sweeps)).await.unwrap();
-    // What is certainly in full blocks: a server's blocks are of 360 rows and some more, so that not all get full at once.
-    let full = u64::from(sweeps / 2) * 100 * servers as u64;
-    rig.until("all full blocks", || rig.status()["chunks"]["samples"].as_u64().unwrap() >= full).await;
+    // Most of it is packed; the newest rows wait for theirs to be full.
+    let most = u64::from(sweeps) * 100 * servers as u64 * 2 / 3;
+    let packed = || {
+        let all = history.sealed_after(None, usize::MAX).unwrap();
+        all.iter().map(|(_, chunk)| u64::from(chunk.samples)).sum::<u64>()
+    };
+    rig.until("all that is packed", || {
+        let sent = rig.status()["chunks"]["samples"].as_u64().unwrap();
+        sent >= most && sent == packed()
+    })
+    .await;
     let samples = rig.status()["chunks"]["samples"].as_f64().unwrap();
     let (mut packs, mut names) = (0, 0);
     let mut connection = server.connect().await;
@@ -185,7 +192,7 @@ async fn a_sample_needs_about_a_byte() {
     let (series, ..) = history.latest(&web1).swap_remove(40);
     let found = read_hour(&mut connection, &keys(), &web1, &series, begin.0 / HOUR).await.unwrap();
     let read: u32 = found.iter().map(|chunk| chunk.samples).sum();
-    assert!(u64::from(read) * 100 * servers as u64 >= full, "{read}");
+    assert!(u64::from(read) * 100 * servers as u64 >= most, "{read}");
     let (times, values) = decode_chunk(&found[0].bytes).unwrap();
     assert_eq!((times[0], times.len(), values.len()), (begin.0, found[0].samples as usize, times.len()));
     rig.stop().await;

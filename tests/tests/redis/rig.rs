@@ -37,13 +37,11 @@ pub struct Rig {
 pub struct Shelf(Mutex<Vec<(Place, Sealed)>>);
 
 impl Shelf {
-    /// More of them; now and then in another file.
-    pub fn push(&self, chunks: Vec<Sealed>) {
-        let mut shelf = self.0.lock().unwrap();
-        for chunk in chunks {
-            let number = shelf.len() as u64;
-            shelf.push((Place { file: number / 11, offset: 100 * (number % 11) }, chunk));
-        }
+    /// One chunk more, ten a file.
+    pub fn push(&self, chunk: Sealed) {
+        let mut all = self.0.lock().unwrap();
+        let count = all.len() as u64;
+        all.push((Place { file: count / 10, offset: count % 10 * 4096 }, chunk));
     }
 
     /// All that was put here.
@@ -54,15 +52,14 @@ impl Shelf {
 
 impl Archive for Shelf {
     fn sealed_after(&self, after: Option<Place>, bytes: usize) -> std::io::Result<Vec<(Place, Sealed)>> {
+        let all = self.0.lock().unwrap();
         let mut left = bytes;
-        let shelf = self.0.lock().unwrap();
-        let coming = shelf.iter().filter(|(place, _)| after.is_none_or(|after| *place > after));
-        let fitting = coming.take_while(|(_, chunk)| {
-            let fits = left > 0;
+        let fits = |(_, chunk): &&(Place, Sealed)| {
+            let room = left > 0;
             left = left.saturating_sub(chunk.bytes.len());
-            fits
-        });
-        Ok(fitting.cloned().collect())
+            room
+        };
+        Ok(all.iter().filter(|(place, _)| Some(*place) > after).take_while(fits).cloned().collect())
     }
 }
 

@@ -21,7 +21,7 @@ async fn the_documented_writer_copies_everything_and_can_do_nothing_else() {
     let writer = rig.history.writer(&web1);
     let slot = writer.slot(&"cpu.busy_ratio".parse().unwrap()).unwrap();
     let _ = writer.write(skynet_controller::clock::now(), [(slot, 0.5)]);
-    rig.shelf.push(vec![crate::readings::chunk("web1", "cpu.busy_ratio", 1, b"chunk")]);
+    rig.shelf.push(crate::readings::chunk("web1", "cpu.busy_ratio", 1, b"chunk"));
     rig.start();
     rig.append(3000);
     rig.copied().await;

@@ -14,7 +14,7 @@ use skynet_model::name::ServerId;
 use skynet_model::series::SeriesKey;
 use skynet_model::time::{Span, Timestamp};
 
-use crate::history::Sealed;
+use super::super::Sealed;
 use crate::journal::{Call, Connection, RedisFault, Reply};
 use crate::store::Keys;
 
