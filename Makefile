@@ -10,7 +10,7 @@ export CARGO_TERM_COLOR ?= auto
 # nextest where the pinned version is installed, else cargo's own runner: the same tests.
 NEXTEST := $(shell cargo nextest --version 2>/dev/null | grep -q ' $(NEXTEST_VERSION) ' && echo yes)
 
-.PHONY: help demo test test-full lint bench fuzz package run-tests
+.PHONY: help demo deps test test-full lint bench bench-peers install-peers fuzz package run-tests
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,7 +24,13 @@ lint: ## format, clippy with warnings denied, docs
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
-test: lint run-tests ## everything CI runs
+deps: ## install what the tests drive for real: redis-server
+	@command -v redis-server >/dev/null && exit 0; \
+	[ "$$(id -u)" = 0 ] || { echo "the tests need redis-server 7.0 or newer: install it (apt-get install redis-server), or run make deps as root"; exit 1; }; \
+	policy=/usr/sbin/policy-rc.d; [ -e $$policy ] || { printf '#!/bin/sh\nexit 101\n' > $$policy; chmod 755 $$policy; trap "rm -f $$policy" EXIT; }; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends redis-server
+
+test: deps lint run-tests ## everything CI runs
 
 run-tests:
 	cargo build --workspace --bins --locked
@@ -41,9 +47,35 @@ test-full: test ## long runs: 10,000 seeds, hostile input, licences and bans; mi
 	cargo deny --version 2>/dev/null | grep -q ' $(DENY_VERSION)$$' || cargo install --locked cargo-deny@$(DENY_VERSION)
 	cargo deny --locked check bans licenses sources
 
-bench: ## print the figures as JSON lines
-	cargo build --release --locked -p skynet-tests --bin skynet-bench
-	./target/release/skynet-bench
+# Each by itself, as it ships: built together they would share features that only one of them needs.
+BENCH_BUILD = cargo build --release --locked -p skynet-agent \
+  && cargo build --release --locked -p skynet-controller \
+  && cargo build --release --locked -p skynet-tests --bin skynet-bench
+
+PEERS := prometheus prometheus-node-exporter prometheus-alertmanager collectd
+
+bench: ## print the figures as JSON lines (QUICK=1: a first value of each, within a minute)
+	@$(BENCH_BUILD)
+	@./target/release/skynet-bench $(if $(QUICK),--quick) $(BENCH_ARGS)
+
+bench-peers: ## the same, then the same work through Prometheus, node_exporter and collectd, with ratios (needs root and apt-get)
+	@for peer in $(PEERS); do command -v $$peer >/dev/null || { $(MAKE) install-peers; break; }; done
+	@$(BENCH_BUILD)
+	@./target/release/skynet-bench --peers $(if $(QUICK),--quick) $(BENCH_ARGS)
+
+# Debian starts what it installs, now and at every boot: a policy file that is there only meanwhile forbids the one, and for
+# the other what was not there before is disabled.
+install-peers:
+	@missing=; for peer in $(PEERS); do command -v $$peer >/dev/null || missing="$$missing $$peer"; done; \
+	[ -n "$$missing" ] || exit 0; \
+	made=; \
+	[ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; made=yes; }; \
+	trap '[ -z "$$made" ] || rm -f /usr/sbin/policy-rc.d' EXIT; \
+	apt-get update -qq; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $${missing/collectd/collectd-core} >/dev/null; \
+	for peer in $$missing; do \
+	  deb-systemd-helper disable $$peer.service >/dev/null 2>&1 || true; \
+	  update-rc.d $$peer disable >/dev/null 2>&1 || true; done
 
 fuzz: ## hostile policies, conditions and wire bytes, longer than in test
 	SKYNET_FUZZ_ROUNDS=$${SKYNET_FUZZ_ROUNDS:-100000} cargo test -p skynet-model -p skynet-proto --locked -- never_panics

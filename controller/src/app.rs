@@ -18,12 +18,14 @@ use crate::clock;
 use crate::config::Config;
 use crate::core::{Core, Handle, Input, Parts};
 use crate::fleet::{Fleet, catalogue};
-use crate::history::{History, Limits};
+use crate::history::{Archive, History, Keep, Limits};
 use crate::journal::{Feed, Journal, pending_notices};
 use crate::notify::{Console, Patience, Runner, WAITING};
 use crate::operator::{self, Operator};
 use crate::plain::plain;
 use crate::policies::{Policies, Terms};
+use crate::store::{self, Sources, Store};
+use crate::web::Web;
 
 /// How long an orderly end may take.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -47,6 +49,7 @@ pub struct App {
     credentials: tls::Credentials,
     listener: tokio::net::TcpListener,
     socket: tokio::net::UnixListener,
+    metrics: Option<tokio::net::TcpListener>,
     _lock: std::fs::File,
 }
 
@@ -73,6 +76,15 @@ pub fn check(config: &Config) -> anyhow::Result<tls::Credentials> {
     Ok(credentials)
 }
 
+/// Checks the files that the offsite copy needs. A controller runs without them, and says so.
+///
+/// # Errors
+/// What is wrong, with the remedy.
+pub fn check_copy(config: &Config) -> anyhow::Result<()> {
+    let settings = store::Settings::of(config).map_err(anyhow::Error::msg)?;
+    settings.map_or(Ok(()), |settings| settings.check_files()).map_err(anyhow::Error::msg)
+}
+
 impl App {
     /// Takes the data folder, the address and the socket. Nothing is answered yet.
     ///
@@ -93,12 +105,19 @@ impl App {
         let listener = tokio::net::TcpListener::bind(config.listen).await;
         let listener = listener.with_context(|| format!("listening for agents on {}", config.listen))?;
         let socket = operator::bind(&config.socket())?;
+        let metrics = match config.metrics_listen {
+            Some(address) => {
+                let listener = tokio::net::TcpListener::bind(address).await;
+                Some(listener.with_context(|| format!("listening for metrics_listen on {address}"))?)
+            }
+            None => None,
+        };
         let terms = Terms {
             fleet: config.fleet.clone(),
             insecure_unsigned: config.insecure_unsigned,
             catalogue: catalogue::catalogue(),
         };
-        Ok(Self { config, terms, credentials, listener, socket, _lock: lock })
+        Ok(Self { config, terms, credentials, listener, socket, metrics, _lock: lock })
     }
 
     /// Where agents connect.
@@ -114,13 +133,18 @@ impl App {
     /// # Errors
     /// The journal or the policy in force cannot be read, or a part ended before it should.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, terms, credentials, listener, socket, _lock } = self;
+        let Self { config, terms, credentials, listener, socket, metrics, _lock } = self;
         let (mut journal, events) = Journal::open_folder(&config.data_dir.join("journal"))?;
+        let settings = store::Settings::of(&config).map_err(anyhow::Error::msg)?;
+        let store = settings.map(|settings| Store::open(settings, &mut journal));
         journal.compact_if_due();
         let policies = Policies::open(&config.data_dir.join("policy"), &events, &terms)?;
         let pending = pending_notices(&events);
         let feed = Arc::new(Feed::default());
-        let history = Arc::new(History::new(Limits::default()));
+        let keep = Keep { age: config.history.keep, bytes: config.history.max_bytes, ..Keep::default() };
+        let path = config.data_dir.join("history");
+        let opened = History::open_folder(&path, Limits::default(), keep, Box::new(clock::now));
+        let history = opened.with_context(|| format!("opening the history in {}", path.display()))?;
         let (core, inputs) = Handle::new();
 
         let (notices, to_tell) = mpsc::channel::<(Notice, Option<HashSet<String>>)>(WAITING);
@@ -167,6 +191,16 @@ impl App {
             let _ = core_ended.send(result);
         })?;
 
+        let mut copy = None;
+        if let Some(store) = store {
+            // The feed is full once the core answers.
+            let _ = core.ask(|_| ()).await;
+            let (feed, history) = (Arc::clone(&feed), Arc::clone(&history));
+            let archive = Arc::clone(&history) as Arc<dyn Archive>;
+            let sources = Sources { feed, history, archive, core: core.clone(), clock: clock::now };
+            copy = Some(store.start(sources)?);
+        }
+
         let (down, going_down) = watch::channel(false);
         let until_down = |mut going_down: watch::Receiver<bool>| async move {
             let _ = going_down.wait_for(|down| *down).await;
@@ -178,8 +212,15 @@ impl App {
         });
         let fleet = Fleet::new(core.clone(), Arc::clone(&history), config.fleet.clone());
         let mut fleet = tokio::spawn(fleet.serve(incoming, until_down(going_down.clone())));
-        let operators = Operator::new(core.clone(), history, feed, terms);
+        let board = copy.as_ref().map(|copy| Arc::clone(&copy.board));
+        let operators = Operator::new(core.clone(), Arc::clone(&history), feed, terms).with_store(board);
         let mut operators = tokio::spawn(operators.serve(socket, until_down(going_down)));
+        let web = metrics.map(|listener| {
+            if let Ok(address) = listener.local_addr() {
+                tracing::info!("metrics are at http://{address}/metrics");
+            }
+            tokio::spawn(Web::new(core.clone(), Arc::clone(&history), clock::now).serve(listener))
+        });
         tracing::info!("agents connect to {address}, operators to {}", config.socket().display());
 
         tokio::pin!(stop);
@@ -200,7 +241,12 @@ impl App {
             if !core_gone {
                 let _ = core_end.await;
             }
+            // The core's last events go along, if Redis takes them.
+            let copied = copy.map(|mut copy| tokio::task::spawn_blocking(move || copy.stop()));
             let _ = (&mut runner).await;
+            if let Some(copied) = copied {
+                let _ = copied.await;
+            }
         };
         if tokio::time::timeout(DRAIN, drain).await.is_err() {
             tracing::warn!("not everything ended within {} s; going down all the same", DRAIN.as_secs());
@@ -208,6 +254,12 @@ impl App {
         fleet.abort();
         operators.abort();
         runner.abort();
+        if let Some(web) = web {
+            web.abort();
+        }
+        if tokio::time::timeout(DRAIN, tokio::task::spawn_blocking(move || history.close())).await.is_err() {
+            tracing::warn!("the history did not end within {} s; the next start replays its log", DRAIN.as_secs());
+        }
         let _ = std::fs::remove_file(config.socket());
         result
     }

@@ -7,7 +7,8 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
-use crate::{app, certs, demo};
+use crate::progress::Bar;
+use crate::{app, certs, clock, demo, store};
 
 /// What it can be asked.
 #[derive(Debug, Parser)]
@@ -19,6 +20,9 @@ pub enum Command {
     CheckConfig(#[command(flatten)] File),
     /// Break real things on this machine, one after another, and watch them being healed.
     Demo(demo::DemoArgs),
+    /// Bring back from the offsite copy what a lost data folder held.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Write certificates that are valid for a day: to try things out, not for a real fleet.
     DevCerts {
         /// The folder to write into.
@@ -29,6 +33,21 @@ pub enum Command {
         /// Names of servers.
         #[arg(long, required = true, num_args = 1..)]
         server: Vec<String>,
+    },
+}
+
+/// What can be done with the offsite copy while no controller runs.
+#[derive(Debug, clap::Subcommand)]
+pub enum StoreCommand {
+    /// Write journal and policies anew from Redis into an empty data folder. The controller then starts halted, until
+    /// `skynetctl resume`.
+    Restore {
+        /// The configuration.
+        #[command(flatten)]
+        file: File,
+        /// Restore also what cannot be proved to be this fleet's own: without a chain key, with a broken chain.
+        #[arg(long)]
+        accept_unverified: bool,
     },
 }
 
@@ -57,16 +76,44 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
             };
             app::App::build(config).await?.run(stop).await?;
         }
-        Command::CheckConfig(file) => match Config::read(&file.config).map(|config| app::check(&config)) {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Ok(misconfigured(&format!("{error:#}"))),
-            Err(error) => return Ok(misconfigured(&error)),
-        },
+        Command::CheckConfig(file) => {
+            match Config::read(&file.config).map(|config| app::check(&config).and_then(|_| app::check_copy(&config))) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Ok(misconfigured(&format!("{error:#}"))),
+                Err(error) => return Ok(misconfigured(&error)),
+            }
+        }
         Command::DevCerts { folder, fleet, server } => {
             certs::generate(&folder, &fleet, &server.iter().map(String::as_str).collect::<Vec<_>>())?;
         }
+        Command::Store(StoreCommand::Restore { file, accept_unverified }) => {
+            return restore(&file, accept_unverified).await;
+        }
         Command::Demo(args) => return demo::run(args).await,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn restore(file: &File, unverified: bool) -> anyhow::Result<ExitCode> {
+    let settings = Config::read(&file.config).and_then(|config| store::Settings::of(&config));
+    let settings = match settings {
+        Ok(Some(settings)) => settings,
+        Ok(None) => return Ok(misconfigured(&format!("{} has no [redis]: there is no copy", file.config.display()))),
+        Err(error) => return Ok(misconfigured(&error)),
+    };
+    let mut bar = Bar::new("restoring");
+    let restored = store::restore(&settings, unverified, clock::now(), |done, total| bar.at(done, total)).await;
+    bar.end();
+    let restored = restored.map_err(anyhow::Error::msg)?;
+    for lost in &restored.lost {
+        tracing::warn!("not proved: {lost}");
+    }
+    tracing::info!(
+        "restored {} events up to number {} and {} policies; start the controller: it is halted until `skynetctl resume`",
+        restored.events,
+        restored.last,
+        restored.policies
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,5 +1,8 @@
 //! The controller's configuration file: TOML, unknown keys are errors.
 
+mod history;
+mod offsite;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,6 +10,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use skynet_model::name::ServerId;
 use skynet_model::series::{Labels, MAX_LABELS, MAX_TEXT};
+
+use crate::journal::Address;
+pub use history::HistoryConfig;
+pub use offsite::Offsite;
 
 /// Largest file that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -25,17 +32,25 @@ pub struct Config {
     pub cert: PathBuf,
     /// Its key, PEM.
     pub key: PathBuf,
-    /// Journal, policies and the operators' socket.
+    /// Journal, policies, history and the operators' socket.
     pub data_dir: PathBuf,
+    /// Where Prometheus finds `/metrics`; nowhere if absent. It answers whoever can reach it: keep it on loopback, or
+    /// behind something that asks who is there.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How much of the past is kept.
+    #[serde(default)]
+    pub history: HistoryConfig,
     /// Whether policies without signatures are taken.
     #[serde(default)]
     pub insecure_unsigned: bool,
     /// Known servers and the labels operators give them.
     #[serde(default)]
     pub servers: BTreeMap<ServerId, Server>,
-    /// What `contact:` documents name.
+    /// What `contact:` documents and `[redis]` name.
     #[serde(default)]
     pub credentials: BTreeMap<String, Credential>,
+    /// The offsite copy, where there is one.
+    pub redis: Option<Offsite>,
 }
 
 /// `[servers.NAME]`.
@@ -96,6 +111,11 @@ impl Config {
                     return Err(format!("credential `{name}` needs either `file` or `url`"));
                 }
             }
+        }
+        config.history.check()?;
+        if let Some(offsite) = &mut config.redis {
+            offsite.settle(folder, &config.credentials)?;
+            Address::parse(&offsite.url, offsite.insecure_plaintext).map_err(|e| format!("[redis] url: {e}"))?;
         }
         let fleet_fine = ServerId::new(&config.fleet).is_ok();
         if !fleet_fine {
@@ -165,6 +185,10 @@ other = { file = "pager.url" }
         assert_eq!(config.labels(&ServerId::new("web1").unwrap()).get("role"), Some("web"));
         assert!(config.labels(&ServerId::new("web2").unwrap()).is_empty());
         assert!(!config.insecure_unsigned);
+        assert_eq!((config.history, config.metrics_listen), (HistoryConfig::default(), None));
+        let more = GOOD.replace("[servers.web1]", "[history]\nkeep = \"7d\"\nmax_bytes = \"1GiB\"\n[servers.web1]");
+        let history = Config::parse(&more, Path::new("/")).unwrap().history;
+        assert_eq!(history, HistoryConfig { keep: "7d".parse().unwrap(), max_bytes: 1 << 30 });
     }
 
     #[test]
@@ -189,6 +213,10 @@ other = { file = "pager.url" }
             ("http://127.0.0.1:9/x", "http://example.net/x", "pager"),
             ("http://127.0.0.1:9/x", "http://127.0.0.1.example.net/x", "pager"),
             ("{ file = \"pager.url\" }", "{}", "other"),
+            ("[servers.web1]", "[history]\nkeep = \"5m\"\n[servers.web1]", "history.keep"),
+            ("[servers.web1]", "[history]\nmax_bytes = \"20GB\"\n[servers.web1]", "20GiB"),
+            ("[servers.web1]", "[history]\nmax_bytes = \"1MiB\"\n[servers.web1]", "history.max_bytes"),
+            ("data_dir", "metrics_listen = \"here\"\ndata_dir", "metrics_listen"),
         ] {
             let text = GOOD.replace(from, to);
             assert_ne!(text, GOOD);

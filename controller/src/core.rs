@@ -3,6 +3,7 @@
 //! What must never enter: decisions (the engine's) and sockets (the rooms'). The order is the house's first rule: no
 //! journal write, no action. While the journal cannot be written, events and effects wait here, in order.
 
+mod desk;
 mod input;
 mod link;
 mod view;
@@ -29,9 +30,10 @@ use crate::journal::{Feed, Journal};
 use crate::plain::plain;
 use crate::policies::{Active, Candidate, Policies};
 
+pub use desk::{Desk, Sensor, Sensors};
 pub use input::{Answer, FromAgent, Handle, Hello, INPUTS, Input, Order, Refused, SessionInput};
 pub use link::{Link, OUTBOX, Outgoing};
-pub use view::{Notices, Sensor, Server, Told, View};
+pub use view::{Notices, Server, Told, View};
 
 /// How long after a failed journal write the next is tried.
 const RETRY: Duration = Duration::from_secs(1);

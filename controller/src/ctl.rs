@@ -21,6 +21,8 @@ mod operate;
 pub mod page;
 mod policy;
 mod print;
+mod query;
+mod store;
 mod tree;
 pub mod words;
 
@@ -30,7 +32,7 @@ use std::process::ExitCode;
 use skynet_model::catalogue::Catalogue;
 
 pub use args::Args;
-use args::{Command, PolicyCommand};
+use args::{Command, PolicyCommand, StoreCommand};
 pub use clean::clean;
 use link::Link;
 use print::Printer;
@@ -97,6 +99,7 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
         Command::Logs { follow, lines, output } => {
             logs::run(&mut Link::open(&socket).await?, follow, lines, output, printer).await
         }
+        Command::Query(args) => query::run(&socket, &args, catalogue, printer).await,
         Command::Policy(PolicyCommand::Check { dir, output }) => policy::check(&dir, catalogue, output, printer),
         Command::Policy(PolicyCommand::Push { source, version, insecure_unsigned, output }) => {
             policy::push(&socket, &source, version, insecure_unsigned, catalogue, output, printer).await
@@ -108,6 +111,12 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
             operate::halt(&mut Link::open(&socket).await?, &reason, output, printer).await
         }
         Command::Resume { output } => operate::resume(&mut Link::open(&socket).await?, output, printer).await,
+        Command::Store(StoreCommand::Status { output }) => {
+            store::status(&mut Link::open(&socket).await?, output, printer).await
+        }
+        Command::Store(StoreCommand::Verify { output }) => {
+            store::verify(&mut Link::open(&socket).await?, output, printer).await
+        }
         Command::Explain { what, name, all, output } => {
             explain::run(what.as_deref(), name.as_deref(), all, output, catalogue, printer)
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use prost::Message;
 use skynet_model::catalogue::{ActionSpec, Catalogue, Idempotence, Risk, SensorSpec, SeriesSpec, Unit};
 use skynet_model::event::{Event, EventBody};
 use skynet_model::incident::Notice;
@@ -18,7 +19,7 @@ use skynet_proto::v1::controller_message::Body;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
-use crate::core::{Core, FromAgent, Handle, Hello, Input, Link, Outgoing, Parts, SessionInput};
+use crate::core::{Core, Desk, FromAgent, Handle, Hello, Input, Link, Outgoing, Parts, SessionInput};
 use crate::history::{History, Limits};
 use crate::journal::{Feed, Journal, Memory, SEGMENT_BYTES};
 use crate::policies::{Policies, Terms};
@@ -196,6 +197,7 @@ pub(crate) struct Agent {
     core: Handle,
     server: ServerId,
     token: u64,
+    desk: Desk,
     decoder: Decoder,
     seq: u64,
     messages: mpsc::Receiver<Outgoing>,
@@ -208,10 +210,10 @@ impl Agent {
         let (answer, answered) = oneshot::channel();
         let hello = Hello { version: "0.1.0".to_owned(), boot: "boot-1".to_owned(), session, ..Hello::default() };
         let (core, server) = (rig.core.clone(), server(name));
-        let agent = Self { core, server, token, decoder: Decoder::new(), seq: 0, messages };
-        agent.say(FromAgent::Begin { hello, link, answer }).await;
-        answered.await.unwrap().map_err(|e| e.code.as_str().to_owned())?;
-        Ok(agent)
+        let what = FromAgent::Begin { hello, link, answer };
+        assert!(core.tell(Input::Session(SessionInput { server: server.clone(), token, what })).await);
+        let desk = answered.await.unwrap().map_err(|e| e.code.as_str().to_owned())?;
+        Ok(Self { core, server, token, desk, decoder: Decoder::new(), seq: 0, messages })
     }
 
     pub(crate) async fn say(&self, what: FromAgent) {
@@ -250,9 +252,11 @@ impl Agent {
             late,
             ..v1::ReadingBatch::default()
         };
-        let mut decoded = Box::<Decoded>::default();
-        self.decoder.decode(&batch, &mut decoded).unwrap();
-        self.say(FromAgent::Batch(decoded)).await;
+        let mut decoded = Decoded::default();
+        self.decoder.decode(&batch.encode_to_vec(), &mut decoded).unwrap();
+        if self.desk.take(now, &decoded) {
+            self.say(FromAgent::Found).await;
+        }
     }
 
     /// Messages so far, without waiting.

@@ -3,23 +3,23 @@
 //! What must never enter: decisions, storage of events. A server's identity is its certificate's and nothing else's.
 
 pub mod catalogue;
+mod intake;
+mod service;
 mod session;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use skynet_proto::frame::AgentFrame;
 use skynet_proto::identity::Role;
 use skynet_proto::tls::{Incoming, Peer};
-use skynet_proto::v1::agent_service_server::{AgentService, AgentServiceServer};
-use skynet_proto::{MAX_MESSAGE, v1};
-use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::core::{Handle, Link, Outgoing, PING_EVERY};
 use crate::history::History;
+use service::AgentServer;
 
 /// Streams one connection may have: the session, and one that takes over.
 const STREAMS: u32 = 4;
@@ -58,8 +58,6 @@ impl Fleet {
         incoming: Incoming,
         stop: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
-        let service =
-            AgentServiceServer::new(self).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
         tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
@@ -67,19 +65,12 @@ impl Fleet {
             .concurrency_limit_per_connection(STREAMS as usize)
             .http2_max_header_list_size(HEADERS)
             .http2_max_pending_accept_reset_streams(Some(16))
-            .serve_with_incoming_shutdown(service, incoming, stop)
+            .serve_with_incoming_shutdown(AgentServer::new(self), incoming, stop)
             .await
     }
-}
 
-#[tonic::async_trait]
-impl AgentService for Fleet {
-    type SessionStream = Pin<Box<dyn Stream<Item = Outgoing> + Send>>;
-
-    async fn session(
-        &self,
-        request: Request<Streaming<v1::AgentMessage>>,
-    ) -> Result<Response<Self::SessionStream>, Status> {
+    /// Begins an agent's session; what the controller says to it is the answer.
+    fn session(&self, request: Request<Streaming<AgentFrame>>) -> Result<Response<ReceiverStream<Outgoing>>, Status> {
         // TLS let only agents of this fleet in; this holds even if another listener is put before this service.
         let peer = request.extensions().get::<Peer>().cloned();
         let peer = peer.ok_or_else(|| Status::unauthenticated("no certificate"))?;
@@ -91,12 +82,12 @@ impl AgentService for Fleet {
             token: self.tokens.fetch_add(1, Ordering::Relaxed) + 1,
             core: self.core.clone(),
             link,
-            writer: None,
+            intake: None,
             ping_every: self.ping_every,
             history: Arc::clone(&self.history),
         };
         tokio::spawn(session.run(request.into_inner()));
-        Ok(Response::new(Box::pin(ReceiverStream::new(outbox))))
+        Ok(Response::new(ReceiverStream::new(outbox)))
     }
 }
 

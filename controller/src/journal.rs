@@ -5,26 +5,38 @@
 
 mod compact;
 mod feed;
+mod hold;
 mod memory;
+mod outbox;
 mod record;
+mod redis;
 mod storage;
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use skynet_model::event::{Event, EventBody};
 use skynet_model::incident::Notice;
+use skynet_model::time::Timestamp;
 
+pub use self::redis::{Access, Address, Call, Connection, Fault as RedisFault, FaultKind, Layout, Reply, first_line};
+pub use compact::what_matters;
 pub use feed::{Feed, RING};
+pub use hold::{Bounds, Dropped, Hold, Waiting};
 pub use memory::{Fault, Memory};
+pub use outbox::{Kept, Outbox};
 pub use storage::{Folder, Storage};
 
+use hold::Segment;
 use record::HEADER;
 
 /// A segment that has grown to so many bytes is sealed.
 pub const SEGMENT_BYTES: u64 = 16 << 20;
 /// With so many sealed segments the journal is compacted.
 const SEALED: usize = 2;
+/// With so many events read, those that do not matter any more are let go.
+const MANY: usize = 100_000;
 const TEMPORARY: &str = "compact.tmp";
 
 /// Why the journal cannot be read or written.
@@ -75,11 +87,14 @@ pub struct Journal {
     storage: Box<dyn Storage>,
     /// The compacted first segment, where there is one.
     compacted: Option<String>,
-    sealed: Vec<String>,
+    sealed: Vec<Segment>,
     /// The segment that grows, and how many of its bytes are on disk.
     active: Option<(String, u64)>,
     last: u64,
+    /// The newest event's time.
+    newest: Timestamp,
     segment_bytes: u64,
+    hold: Option<Arc<Hold>>,
 }
 
 impl std::fmt::Debug for Journal {
@@ -140,7 +155,9 @@ impl Journal {
             sealed: Vec::new(),
             active: None,
             last: 0,
+            newest: Timestamp(0),
             segment_bytes,
+            hold: None,
         };
         let mut events = Vec::new();
         if let Some(name) = journal.compacted.clone() {
@@ -168,9 +185,15 @@ impl Journal {
                 let offset = usize::try_from(length).unwrap_or(usize::MAX);
                 return Err(JournalError::Damaged { place, offset, detail, last: journal.last });
             } else {
-                journal.sealed.push(name);
+                let (last, newest) = (journal.last, events.last().map_or(Timestamp(0), |event| event.time));
+                journal.sealed.push(Segment { name, last, newest, bytes: length });
+                if events.len() > MANY {
+                    // What waits for a copy may be far more than what still matters.
+                    events = compact::keep(events);
+                }
             }
         }
+        journal.newest = events.last().map_or(Timestamp(0), |event| event.time);
         Ok((journal, events))
     }
 
@@ -196,6 +219,13 @@ impl Journal {
         }
     }
 
+    /// From now on, what `hold` holds is not compacted.
+    pub fn set_hold(&mut self, hold: Arc<Hold>) {
+        hold.note_sealed(&self.sealed);
+        hold.note_active(self.active.as_ref().map_or(0, |(_, length)| *length));
+        self.hold = Some(hold);
+    }
+
     /// The number of the last event on disk.
     #[must_use]
     pub fn last(&self) -> u64 {
@@ -208,9 +238,12 @@ impl Journal {
     /// [`JournalError`]; nothing counts as written.
     pub fn append(&mut self, events: &[Event]) -> Result<(), JournalError> {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
-        if let Some((name, _)) = self.active.take_if(|(_, length)| *length >= self.segment_bytes) {
-            self.sealed.push(name);
+        if let Some((name, bytes)) = self.active.take_if(|(_, length)| *length >= self.segment_bytes) {
+            self.sealed.push(Segment { name, last: self.last, newest: self.newest, bytes });
             self.compact_if_due();
+            if let Some(hold) = &self.hold {
+                hold.note_sealed(&self.sealed);
+            }
         }
         let (name, length) = self.active.clone().unwrap_or_else(|| (plain_name(first.seq), 0));
         let mut bytes = if length == 0 { HEADER.to_vec() } else { Vec::new() };
@@ -223,28 +256,41 @@ impl Journal {
         }
         let written = self.storage.write_at(&name, length, &bytes).and_then(|()| self.storage.sync(&name));
         written.map_err(|source| JournalError::Storage { what: "write", place: self.storage.place(&name), source })?;
-        self.active = Some((name, length + bytes.len() as u64));
-        self.last = last.seq;
+        let length = length + bytes.len() as u64;
+        self.active = Some((name, length));
+        (self.last, self.newest) = (last.seq, last.time);
+        if let Some(hold) = &self.hold {
+            hold.note_active(length);
+        }
         Ok(())
     }
 
     /// Compacts when enough segments are sealed. A failure is only told: the segments stay, and it is tried at the
     /// next sealing.
     pub fn compact_if_due(&mut self) {
-        if self.sealed.len() < SEALED {
+        let all = (self.sealed.len(), None);
+        let (due, dropped) = self.hold.as_ref().map_or(all, |hold| hold.released(&self.sealed, self.newest));
+        if due < SEALED {
             return;
         }
-        match self.compact() {
-            Ok((before, after)) => tracing::info!("journal compacted: {before} events, {after} of them still matter"),
+        match self.compact(due) {
+            Ok((before, after)) => {
+                tracing::info!("journal compacted: {before} events, {after} of them still matter");
+                if let (Some(hold), Some(dropped)) = (&self.hold, dropped) {
+                    hold.note_dropped(dropped);
+                }
+            }
             Err(error) => tracing::warn!("journal not compacted, which is tried again later: {error}"),
         }
     }
 
-    /// Rewrites the sealed segments' events that still matter into one, which replaces them at once or not at all.
-    fn compact(&mut self) -> Result<(usize, usize), JournalError> {
+    /// Rewrites the events of the first `due` sealed segments that still matter into one, which replaces them at once or
+    /// not at all.
+    fn compact(&mut self, due: usize) -> Result<(usize, usize), JournalError> {
         let mut events = Vec::new();
         let last = std::mem::take(&mut self.last);
-        let sources: Vec<String> = self.compacted.iter().chain(&self.sealed).cloned().collect();
+        let sources: Vec<String> =
+            self.compacted.iter().chain(self.sealed[..due].iter().map(|s| &s.name)).cloned().collect();
         let read: Result<Vec<_>, _> = sources.iter().map(|name| self.read(name, &mut events, true)).collect();
         let covered = std::mem::replace(&mut self.last, last);
         read?;
@@ -262,7 +308,7 @@ impl Journal {
             .and_then(|()| storage.rename(TEMPORARY, &name));
         done.map_err(|source| JournalError::Storage { what: "write", place: self.storage.place(TEMPORARY), source })?;
         self.compacted = Some(name);
-        self.sealed.clear();
+        self.sealed.drain(..due);
         for old in sources {
             // What stays behind is removed at the next start.
             if let Err(error) = self.storage.remove(&old) {
@@ -271,6 +317,30 @@ impl Journal {
         }
         Ok((before, kept.len()))
     }
+}
+
+/// Writes a log that begins with `events`, whose numbers rise and may have holes, into an empty folder.
+///
+/// # Errors
+/// [`JournalError`]: the folder holds a log, or cannot be written; nothing counts as written.
+pub fn write_anew(path: &Path, events: &[Event]) -> Result<(), JournalError> {
+    let place = path.display().to_string();
+    let fail = |what| {
+        let place = place.clone();
+        move |source| JournalError::Storage { what, place, source }
+    };
+    let mut folder = Folder::open(path).map_err(fail("open"))?;
+    let names = folder.list().map_err(fail("list"))?;
+    if names.iter().any(|name| name != TEMPORARY) {
+        return Err(JournalError::Event(format!("{place} holds a log already; give an empty folder")));
+    }
+    let Some(last) = events.last() else { return Ok(()) };
+    let mut bytes = HEADER.to_vec();
+    for event in events {
+        record::encode(event, false, &mut bytes).map_err(JournalError::Event)?;
+    }
+    let written = folder.write_at(TEMPORARY, 0, &bytes).and_then(|()| folder.sync(TEMPORARY));
+    written.and_then(|()| folder.rename(TEMPORARY, &compacted_name(last.seq))).map_err(fail("write"))
 }
 
 /// Notices of the log that have not reached all of their targets, oldest first, with the targets left.

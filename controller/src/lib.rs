@@ -18,6 +18,9 @@ pub mod notify;
 pub mod operator;
 pub mod plain;
 pub mod policies;
+pub mod progress;
+pub mod store;
+pub mod web;
 
 #[cfg(test)]
 mod fixture;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use skynet_controller::{app, cli};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main]
 async fn main() -> ExitCode {
     let command = cli::Command::parse();
     app::start_log();

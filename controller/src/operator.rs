@@ -6,7 +6,9 @@
 mod documents;
 mod explain;
 mod peer;
+mod query;
 mod socket;
+mod store;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use serde_json::Value;
 use skynet_model::name::{IncidentId, ServerId};
 use skynet_proto::v1;
 use skynet_proto::v1::operator_service_server::{OperatorService, OperatorServiceServer};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::transport::server::UdsConnectInfo;
@@ -26,6 +28,7 @@ use crate::core::{Handle, MAX_TEXT, Order, Refused, View};
 use crate::history::History;
 use crate::journal::Feed;
 use crate::policies::{PolicyError, Terms};
+use crate::store::Board;
 
 pub use socket::{SocketError, bind};
 
@@ -35,6 +38,8 @@ const LIMIT: u32 = 1000;
 const LINES: usize = 256;
 /// How long a request other than the log may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Questions about the past that are answered at once; each may hold much memory.
+const QUERIES: usize = 2;
 /// Largest request: a policy bundle, and room.
 const MAX_REQUEST: usize = 4 << 20;
 /// Largest answer.
@@ -47,13 +52,22 @@ pub struct Operator {
     history: Arc<History>,
     feed: Arc<Feed>,
     terms: Terms,
+    queries: Arc<Semaphore>,
+    store: Option<Arc<Board>>,
 }
 
 impl Operator {
     /// The API over the other rooms.
     #[must_use]
     pub fn new(core: Handle, history: Arc<History>, feed: Arc<Feed>, terms: Terms) -> Self {
-        Self { core, history, feed, terms }
+        Self { core, history, feed, terms, queries: Arc::new(Semaphore::new(QUERIES)), store: None }
+    }
+
+    /// With the offsite copy, where there is one.
+    #[must_use]
+    pub fn with_store(mut self, store: Option<Arc<Board>>) -> Self {
+        self.store = store;
+        self
     }
 
     /// Serves until `stop`.
@@ -125,6 +139,7 @@ type Lines = Pin<Box<dyn Stream<Item = Result<v1::Document, Status>> + Send>>;
 #[tonic::async_trait]
 impl OperatorService for Operator {
     type LogsStream = Lines;
+    type VerifyStoreStream = Lines;
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::Documents>, Status> {
         operator(&request)?;
@@ -166,8 +181,9 @@ impl OperatorService for Operator {
                     version.map_err(|_| Status::invalid_argument("a policy is named by its version's number"))?;
                 self.ask(move |view| documents::policy(view, version)).await?
             }
+            "store" => Some(store::status(self.store.as_deref(), crate::clock::now())),
             other => {
-                let text = format!("`{}` is not server, incident or policy", other.escape_debug());
+                let text = format!("`{}` is not server, incident, policy or store", other.escape_debug());
                 return Err(Status::invalid_argument(text));
             }
         };
@@ -245,6 +261,28 @@ impl OperatorService for Operator {
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::Document>, Status> {
         let by = operator(&request)?;
         self.order(Order::Resume { by }).await
+    }
+
+    async fn query(&self, request: Request<v1::QueryRequest>) -> Result<Response<v1::QueryAnswer>, Status> {
+        operator(&request)?;
+        let known = self.ask(|view| view.servers.keys().cloned().collect::<Vec<_>>()).await?;
+        let known = known.into_iter().chain(self.history.servers()).collect();
+        let query = query::check(request.into_inner(), &known)?;
+        let (history, catalogue) = (Arc::clone(&self.history), self.terms.catalogue);
+        // The permit goes with the work: a reader that leaves does not make room for the next while the disk is busy.
+        let permit = Arc::clone(&self.queries).acquire_owned().await.map_err(|_| busy())?;
+        let answer = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let words: Vec<&str> = catalogue.sensors.iter().flat_map(|s| s.series).map(|s| s.name).collect();
+            query::answer(&history, &query, &words)
+        });
+        let answer = tokio::time::timeout(PATIENCE, answer).await.map_err(|_| busy())?;
+        answer.map_err(|_| Status::internal("reading the history was broken off")).flatten().map(Response::new)
+    }
+
+    async fn verify_store(&self, request: Request<v1::VerifyStoreRequest>) -> Result<Response<Lines>, Status> {
+        operator(&request)?;
+        store::verify(self.store.as_deref(), &self.feed).map(Response::new)
     }
 }
 

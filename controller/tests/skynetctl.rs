@@ -27,6 +27,11 @@ const EVENTS: [&str; 2] = [
     r#"{"seq":2,"time":1793502855927,"event":"resumed","by":"root"}"#,
 ];
 
+const VERIFIED: [&str; 2] = [
+    r#"{"events":1000,"total":1500,"compared":900,"missing":0,"sealed":true,"done":false,"bad":null,"fault":null}"#,
+    r#"{"events":1200,"total":1500,"compared":900,"missing":0,"sealed":true,"done":true,"bad":1201,"fault":"odd \u001b[2J"}"#,
+];
+
 /// A controller that answers by the script above and notes what it was asked.
 #[derive(Clone, Default)]
 struct Script {
@@ -64,6 +69,7 @@ impl OperatorService for Script {
         match request.name.as_str() {
             "i-1" => document(INCIDENT),
             "web1" => document(SERVER),
+            "" => document(r#"{"redis":null}"#),
             "odd" => document("{\"id\":"),
             name => Err(Status::not_found(format!("there is no {} called {name}\u{1b}[2J", request.kind))),
         }
@@ -103,6 +109,32 @@ impl OperatorService for Script {
     async fn resume(&self, _: Request<v1::ResumeRequest>) -> Answer<v1::Document> {
         self.note("resume".to_owned());
         document(r#"{"halted":false}"#)
+    }
+
+    async fn query(&self, request: Request<v1::QueryRequest>) -> Answer<v1::QueryAnswer> {
+        let request = request.into_inner();
+        let step = request.step_ms;
+        self.note(format!(
+            "query {} {:?} {} {step}",
+            request.series,
+            request.servers,
+            request.until_ms - request.from_ms
+        ));
+        if request.series == "laod.one" {
+            return Err(Status::not_found("no series fits `laod.one` there; did you mean load.one?"));
+        }
+        let (server, series) = ("web1".to_owned(), "load.one".to_owned());
+        let (time_ms, avg) = (vec![1_793_502_000_000, 1000, 1000], vec![1.0, 2.0, 3.0]);
+        let series = vec![v1::PastSeries { server, series, time_ms, avg, ..v1::PastSeries::default() }];
+        Ok(Response::new(v1::QueryAnswer { series, holes: vec!["a file: it is damaged".to_owned()], cut: false }))
+    }
+
+    type VerifyStoreStream = Self::LogsStream;
+
+    async fn verify_store(&self, _: Request<v1::VerifyStoreRequest>) -> Answer<Self::VerifyStoreStream> {
+        self.note("verify store".to_owned());
+        let json = VERIFIED.map(|json| Ok(v1::Document { json: json.to_owned() }));
+        Ok(Response::new(Box::pin(tokio_stream::iter(json))))
     }
 }
 
@@ -210,6 +242,22 @@ fn an_empty_list_is_no_failure_and_leaves_standard_output_to_programs() {
     assert_eq!(fake.run(&["get", "incidents", "-o", "json"]).out, "[]\n");
     let ran = fake.run(&["get", "inc", "--all"]);
     assert!(ran.out.contains("web1 is away \\u{1b}[31m"), "{}", ran.out);
+}
+
+#[test]
+fn a_bad_copy_is_a_failure_that_names_its_first_bad_event() {
+    let fake = Fake::start();
+    let ran = fake.run(&["store", "verify"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert_eq!(ran.err, "skynetctl: event 1201: odd \\u{1b}[2J\n");
+    let ran = fake.run(&["store", "verify", "-o", "json"]);
+    assert_eq!((ran.code, ran.out.trim_end()), (1, VERIFIED[1]));
+    let ran = fake.run(&["store", "status"]);
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "there is no offsite copy: the controller's configuration has no [redis]\n")
+    );
+    assert_eq!(fake.run(&["store", "status", "-o", "json"]).out, "{\"redis\":null}\n");
 }
 
 #[test]
@@ -375,6 +423,37 @@ fn a_reader_that_has_read_enough_is_no_failure() {
     let mut command = command(Path::new("/unused"), &["explain", "--all"]);
     let output = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &[] as &[u8]));
+}
+
+#[test]
+fn the_past_is_asked_for_and_printed_for_people_and_programs() {
+    let fake = Fake::start();
+    let query = |more: &[&str]| {
+        let args = ["query", "load.one", "--until", "2026-11-01T03:00:02Z", "--since", "2026-11-01T02:00:02Z"];
+        fake.run(&[&args, more].concat())
+    };
+    let table = query(&["--server", "web*", "--server", "db1", "--step", "5m"]);
+    assert_eq!(table.code, 0, "{}", table.err);
+    assert!(table.out.contains("web1  load.one") && table.out.contains("2026-11-01T03:00:02Z  3\n"), "{}", table.out);
+    assert!(table.err.contains("a hole: a file: it is damaged"), "{}", table.err);
+    assert_eq!(query(&["--all", "-o", "sparkline"]).out.lines().last().unwrap(), "web1    load.one  ▁▅█  1    3    3");
+    let json: serde_json::Value = serde_json::from_str(&query(&["-A", "-o", "json"]).out).unwrap();
+    assert_eq!((&json[0]["server"], &json[0]["points"][2]["avg"]), (&"web1".into(), &3.0.into()));
+    assert!(query(&["-A", "-o", "yaml"]).out.contains("server: web1"));
+    assert_eq!(
+        fake.asked(),
+        [
+            r#"query load.one ["web*", "db1"] 3600000 300000"#,
+            r#"query load.one ["*"] 3600000 60000"#,
+            r#"query load.one ["*"] 3600000 0"#,
+            r#"query load.one ["*"] 3600000 0"#,
+        ]
+    );
+    let unknown = fake.run(&["query", "laod.one", "--all"]);
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.err.contains("did you mean load.one?"), "{}", unknown.err);
+    assert_eq!(query(&[]).code, 2, "no server is named");
+    assert_eq!(fake.run(&["query", "a", "-A", "--since", "yesterday"]).code, 2);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 pub mod convert;
 mod error;
+pub mod frame;
 pub mod identity;
 pub mod stream;
 pub mod tls;

@@ -8,6 +8,7 @@
 
 mod decode;
 mod encode;
+mod wire;
 
 pub use decode::{Decoded, DecodedSweep, Decoder};
 pub use encode::{Encoder, SweepPart};

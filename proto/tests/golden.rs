@@ -186,6 +186,18 @@ fn enrolment_and_the_operators_api_read_for_ever() {
     golden("enroll_response", &response);
     golden("document", &v1::Document { json: text("{}") });
     golden("documents", &v1::Documents { json: vec![text("{}"), text("[]")] });
+    let (series, servers) = (text("disk.used_ratio{mount=\"/\"}"), vec![text("web*"), text("db1")]);
+    golden("query_request", &v1::QueryRequest { series, servers, from_ms: 1, until_ms: 2, step_ms: 300_000 });
+    let series = v1::PastSeries {
+        server: text("web1"),
+        series: text("load.one"),
+        time_ms: vec![1_793_502_855_926, 10_000],
+        avg: vec![1.5, 2.0],
+        min: vec![1.0, 2.0],
+        max: vec![2.0, 2.0],
+        count: vec![2, 1],
+    };
+    golden("query_answer", &v1::QueryAnswer { series: vec![series], holes: vec![text("a: b")], cut: true });
     golden("list_request", &v1::ListRequest { kind: text("incidents"), all: true, limit: 5 });
     golden("describe_request", &v1::DescribeRequest { kind: text("server"), name: text("web1") });
     golden("logs_request", &v1::LogsRequest { follow: true, after: 7, tail: 20 });

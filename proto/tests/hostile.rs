@@ -3,6 +3,7 @@
 
 use prost::Message;
 use skynet_proto::convert;
+use skynet_proto::frame::AgentFrame;
 use skynet_proto::stream::{Decoded, Decoder};
 use skynet_proto::v1::agent_message::Body;
 use skynet_proto::v1::{AgentMessage, ReadingBatch, SeriesAnnounce, Sweep};
@@ -37,6 +38,20 @@ fn batch(seq: u64) -> AgentMessage {
     AgentMessage { body: Some(Body::Readings(batch)) }
 }
 
+/// The batch as the generated types see it.
+fn same(reference: &AgentMessage, out: &Decoded) {
+    let Some(Body::Readings(batch)) = &reference.body else { panic!("{reference:?}") };
+    assert_eq!((batch.seq, batch.late), (out.seq, out.late));
+    assert_eq!(batch.sweeps.len(), out.sweeps().count());
+    for (theirs, (ours, readings)) in batch.sweeps.iter().zip(out.sweeps()) {
+        assert_eq!(theirs.sensor, *ours.sensor);
+        assert_eq!((theirs.boot_ms, theirs.complete), (ours.boot_ms, ours.complete));
+        assert_eq!(batch.base_ms.saturating_add(theirs.offset_ms), ours.started.0);
+        assert_eq!(i64::from(theirs.every_ms), ours.every.0);
+        assert!(theirs.values.iter().eq(readings.iter().map(|(_, value)| value)));
+    }
+}
+
 #[test]
 fn decoding_never_panics_on_damaged_messages() {
     let rounds = std::env::var("SKYNET_FUZZ_ROUNDS").map_or(20_000, |text| text.parse().unwrap());
@@ -57,19 +72,27 @@ fn decoding_never_panics_on_damaged_messages() {
                     bytes.push(0);
                 }
             }
-            let Ok(message) = AgentMessage::decode(&bytes[..]) else { continue };
-            match message.body {
-                Some(Body::Readings(batch)) => match decoder.decode(&batch, &mut out) {
+            let reference = AgentMessage::decode(&bytes[..]);
+            let Ok(frame) = AgentFrame::decode(&bytes[..]) else {
+                assert!(reference.is_err(), "what the generated types take is a frame");
+                continue;
+            };
+            if let Some(readings) = frame.readings {
+                match decoder.decode(&readings, &mut out) {
                     Ok(()) => {
                         taken += 1;
                         assert!(out.sweeps().all(|(_, readings)| readings.iter().all(|(_, v)| v.is_finite())));
+                        same(&reference.expect("what is taken is what the generated types take"), &out);
                     }
                     Err(error) => {
                         refused += 1;
                         assert!(!error.message.is_empty());
                         break;
                     }
-                },
+                }
+                continue;
+            }
+            match frame.other.body {
                 Some(Body::Outcome(outcome)) => drop(convert::outcome_from_wire(outcome)),
                 Some(Body::Inventory(inventory)) => drop(convert::inventory_from_wire(inventory)),
                 Some(_) | None => {}

@@ -76,14 +76,16 @@ fn rooms_name_only_what_is_theirs() {
     let rules: [(&str, &str, &[&str]); 5] = [
         ("skynet_node", "controller/src", &["controller/src/fleet/"]),
         ("russh", "controller/src", &["controller/src/fleet/ssh"]),
-        ("redis::", "controller/src", &["controller/src/journal/redis.rs", "controller/src/history/redis.rs"]),
+        ("redis::", "controller/src", &["controller/src/journal/redis", "controller/src/history/redis"]),
         ("tonic", "agent/node/src", &[]),
         ("skynet_proto", "agent/node/src", &[]),
     ];
     for (word, dir, places) in rules {
         for (file, text) in sources(dir) {
             let allowed = places.iter().any(|p| file.starts_with(p));
-            assert!(allowed || !code(&text).contains(word), "{file} names {word}; only {places:?} may");
+            // A room that passes its own module of that name on does not name the library.
+            let code = code(&text).replace("self::redis::", "");
+            assert!(allowed || !code.contains(word), "{file} names {word}; only {places:?} may");
         }
     }
 }

@@ -3,18 +3,24 @@
 //!
 //! A reading is written into the slots it fills; only the instances that have such a slot are evaluated, at the end of
 //! the sweep. Nothing is allocated for a reading of a series that is known.
+//!
+//! Each server is a cell behind a lock of its own: sessions bring their readings to it on their own threads, through a
+//! [`Seat`]. What a cell finds waits in it, in order, until the engine takes it.
 
+mod board;
 mod dictionary;
 mod held;
 mod instance;
 mod join;
 mod rule;
+mod seat;
 mod server;
 mod slab;
 mod truth;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skynet_model::condition::Truth;
 use skynet_model::incident::Incident;
@@ -27,10 +33,10 @@ pub(crate) use dictionary::MAX_SERIES;
 pub(crate) use instance::Watch;
 pub(crate) use join::MAX_INSTANCES;
 pub(crate) use rule::Rules;
+pub use seat::{Hot, Seat};
 pub(crate) use server::Server;
 
-use crate::timers::Timers;
-use dictionary::Sight;
+use crate::timers::{Timer, Timers};
 
 /// What the evaluator found.
 #[derive(Clone, Debug)]
@@ -45,13 +51,61 @@ pub(crate) enum Signal {
     SeriesCapped { server: ServerId },
 }
 
+/// What a cell has found and the engine has not taken yet, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) signals: Vec<Signal>,
+    /// Timers to be moved, or removed.
+    timers: Vec<(Timer, Option<Timestamp>)>,
+}
+
+impl Found {
+    /// Moves a timer, or removes it.
+    pub(crate) fn timer(&mut self, timer: Timer, at: Option<Timestamp>) {
+        self.timers.push((timer, at));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.signals.is_empty() && self.timers.is_empty()
+    }
+}
+
 /// What a step of evaluation works with.
 #[derive(Debug)]
 pub(crate) struct Pass<'a> {
     pub(crate) now: Timestamp,
     pub(crate) rules: &'a Rules,
-    pub(crate) timers: &'a mut Timers,
-    pub(crate) signals: &'a mut Vec<Signal>,
+    pub(crate) found: &'a mut Found,
+}
+
+/// One server, the rules it is evaluated by, and what it has found.
+#[derive(Debug)]
+struct Cell {
+    server: Server,
+    rules: Arc<Rules>,
+    found: Found,
+}
+
+impl Cell {
+    fn pass(&mut self, now: Timestamp) -> (&mut Server, Pass<'_>) {
+        (&mut self.server, Pass { now, rules: &self.rules, found: &mut self.found })
+    }
+}
+
+fn lock(cell: &Mutex<Cell>) -> MutexGuard<'_, Cell> {
+    // Whoever panicked in here left a server that says less than it could, and nothing worse.
+    cell.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A server to look at. Nothing else may be asked of the evaluator while it is held.
+struct Glance<'a>(MutexGuard<'a, Cell>);
+
+impl Deref for Glance<'_> {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.0.server
+    }
 }
 
 /// Where an incident is evaluated.
@@ -87,19 +141,28 @@ pub(crate) struct Firing {
 /// All servers and the rules in force.
 #[derive(Debug, Default)]
 pub(crate) struct Evaluator {
-    pub(crate) rules: Rules,
-    servers: Vec<Server>,
+    pub(crate) rules: Arc<Rules>,
+    servers: Vec<Arc<Mutex<Cell>>>,
     index: BTreeMap<ServerId, u32>,
     pub(crate) signals: Vec<Signal>,
 }
 
 impl Evaluator {
-    /// The server by its id.
-    pub(crate) fn server(&self, id: &ServerId) -> Option<&Server> {
-        self.servers.get(*self.index.get(id)? as usize)
+    fn cell(&self, number: u32) -> Option<&Mutex<Cell>> {
+        self.servers.get(number as usize).map(Arc::as_ref)
     }
 
-    /// Does something with a server.
+    /// The server by its id. Nothing else may be asked of the evaluator while it is held.
+    pub(crate) fn server(&self, id: &ServerId) -> Option<impl Deref<Target = Server> + '_> {
+        self.cell(*self.index.get(id)?).map(|cell| Glance(lock(cell)))
+    }
+
+    /// A way for the server's session that stands now.
+    pub(crate) fn seat(&self, id: &ServerId) -> Option<Seat> {
+        self.servers.get(*self.index.get(id)? as usize).map(Seat::new)
+    }
+
+    /// Does something with a server, then takes what it found.
     pub(crate) fn with<T>(
         &mut self,
         id: &ServerId,
@@ -111,7 +174,7 @@ impl Evaluator {
         self.with_number(number, now, timers, what)
     }
 
-    /// Does something with a server.
+    /// Does something with a server, then takes what it found.
     pub(crate) fn with_number<T>(
         &mut self,
         number: u32,
@@ -119,8 +182,15 @@ impl Evaluator {
         timers: &mut Timers,
         what: impl FnOnce(&mut Server, &mut Pass<'_>) -> T,
     ) -> Option<T> {
-        let server = self.servers.get_mut(number as usize)?;
-        Some(what(server, &mut Pass { now, rules: &self.rules, timers, signals: &mut self.signals }))
+        let mut cell = lock(self.servers.get(number as usize)?);
+        let (server, mut pass) = cell.pass(now);
+        let result = what(server, &mut pass);
+        // In the order it was found: a timer that a session set before is not set back by it later.
+        for (timer, at) in cell.found.timers.drain(..) {
+            timers.set(timer, at);
+        }
+        self.signals.append(&mut cell.found.signals);
+        Some(result)
     }
 
     /// Makes a server known, or changes its labels. The instances are made anew.
@@ -128,7 +198,9 @@ impl Evaluator {
         if !self.index.contains_key(id) {
             let number = self.servers.len() as u32;
             self.index.insert(id.clone(), number);
-            self.servers.push(Server::new(number, id.clone(), labels.clone()));
+            let server = Server::new(number, id.clone(), labels.clone());
+            let cell = Cell { server, rules: Arc::clone(&self.rules), found: Found::default() };
+            self.servers.push(Arc::new(Mutex::new(cell)));
         }
         self.with(id, now, timers, |server, pass| {
             let kept = server.keep(pass.rules);
@@ -145,11 +217,17 @@ impl Evaluator {
         now: Timestamp,
         timers: &mut Timers,
     ) {
-        let pending: Vec<_> = self.servers.iter().map(|s| s.keep(&self.rules)).collect();
-        self.rules = Rules::new(policy, kept);
-        for (server, pending) in self.servers.iter_mut().zip(pending) {
-            let mut pass = Pass { now, rules: &self.rules, timers, signals: &mut self.signals };
-            server.rebuild(pending, &mut pass);
+        self.rules = Arc::new(Rules::new(policy, kept));
+        for number in 0..self.servers.len() as u32 {
+            let Some(cell) = self.cell(number) else { continue };
+            {
+                let mut cell = lock(cell);
+                let before = std::mem::replace(&mut cell.rules, Arc::clone(&self.rules));
+                let pending = cell.server.keep(&before);
+                let (server, mut pass) = cell.pass(now);
+                server.rebuild(pending, &mut pass);
+            }
+            self.with_number(number, now, timers, |_, _| ());
         }
     }
 
@@ -157,8 +235,8 @@ impl Evaluator {
     pub(crate) fn site(&self, incident: &Incident) -> Option<Site> {
         let rule = self.rules.find(&incident.scenario, &incident.digest)?;
         let server = *self.index.get(&incident.server)?;
-        let held = self.servers.get(server as usize)?;
-        let instance = *held.by_labels.get(&(rule, incident.labels.clone()))?;
+        let cell = lock(self.cell(server)?);
+        let instance = *cell.server.by_labels.get(&(rule, incident.labels.clone()))?;
         Some(Site { server, instance })
     }
 
@@ -177,18 +255,18 @@ impl Evaluator {
     }
 
     /// The scenario at a site.
-    pub(crate) fn scenario(&self, site: Site) -> Option<&Arc<Scenario>> {
-        let instance = self.servers.get(site.server as usize)?.instances.get(site.instance)?;
-        Some(&self.rules.get(instance.rule)?.scenario)
+    pub(crate) fn scenario(&self, site: Site) -> Option<Arc<Scenario>> {
+        let rule = lock(self.cell(site.server)?).server.instances.get(site.instance)?.rule;
+        Some(Arc::clone(&self.rules.get(rule)?.scenario))
     }
 
     /// How the conditions stand at a site.
     pub(crate) fn look(&self, site: Site) -> Option<Look> {
-        let server = self.servers.get(site.server as usize)?;
+        let server = &lock(self.cell(site.server)?).server;
         let instance = server.instances.get(site.instance)?;
         let rule = self.rules.get(instance.rule)?;
         Some(Look {
-            when: instance.when,
+            when: server.board.head(site.instance)?.when,
             clear: instance.clear,
             settled: instance.settle.reached(rule.scenario.settle),
             current: server.is_about(instance.rule),
@@ -196,59 +274,38 @@ impl Evaluator {
     }
 
     /// The proof that is awaited at a site.
-    pub(crate) fn watched(&self, site: Site) -> Option<&Watch> {
-        self.servers.get(site.server as usize)?.instances.get(site.instance)?.watch.as_deref()
+    pub(crate) fn watched(&self, site: Site) -> Option<Watch> {
+        lock(self.cell(site.server)?).server.instances.get(site.instance)?.watch.as_deref().cloned()
     }
 
     /// What `when`, `clear` and `verify` read at a site, as far as it is known.
     pub(crate) fn readings(&self, site: Site) -> Vec<Reading> {
-        let instance = self.servers.get(site.server as usize).and_then(|s| Some((s, s.instances.get(site.instance)?)));
-        let Some((server, instance)) = instance else { return Vec::new() };
-        let mut seen = Vec::new();
-        let mut readings = Vec::new();
-        for at in instance.bound.iter().flatten() {
-            let known = server.dictionary.series.get(*at).filter(|s| s.sight == Sight::Known && !s.value.is_nan());
-            if let Some(series) = known.filter(|_| !seen.contains(at)) {
-                seen.push(*at);
-                readings.push(Reading { series: series.key.clone(), value: series.value, time: series.time });
-            }
-        }
-        readings
+        let Some(cell) = self.cell(site.server) else { return Vec::new() };
+        lock(cell).server.readings(site.instance)
     }
 
     /// What an instance that fires is about.
     pub(crate) fn firing(&self, site: Site) -> Option<Firing> {
-        let server = self.servers.get(site.server as usize)?;
-        let instance = server.instances.get(site.instance)?;
-        if instance.incident.is_some() {
-            return None;
-        }
-        let rule = self.rules.get(instance.rule)?;
-        let first = rule.joined().next().and_then(|(slot, _)| instance.values.get(slot).copied());
-        Some(Firing {
-            server: server.id.clone(),
-            scenario: Arc::clone(&rule.scenario),
-            labels: instance.labels.clone(),
-            since: instance.held.first()?,
-            readings: self.readings(site),
-            value: first.filter(|v| !v.is_nan()),
-        })
+        lock(self.cell(site.server)?).server.firing(site.instance, &self.rules)
     }
 
     /// Whether an instance still fires.
     pub(crate) fn fires(&self, site: Site) -> bool {
-        let Some(server) = self.servers.get(site.server as usize) else { return false };
+        let Some(cell) = self.cell(site.server) else { return false };
+        let server = &lock(cell).server;
         let Some(instance) = server.instances.get(site.instance) else { return false };
         let Some(rule) = self.rules.get(instance.rule) else { return false };
         instance.incident.is_none() && instance.held.reached(rule.scenario.hold)
     }
 
     /// Instances whose `when` holds and whose `for` has not passed.
-    pub(crate) fn pending(&self) -> impl Iterator<Item = Firing> {
-        self.servers.iter().flat_map(move |server| {
+    pub(crate) fn pending(&self) -> Vec<Firing> {
+        let of = |cell: &Arc<Mutex<Cell>>| {
+            let server = &lock(cell).server;
             let waiting = server.instances.iter().filter(|(_, i)| i.incident.is_none() && i.held.first().is_some());
-            waiting.filter_map(move |(i, _)| self.firing(Site { server: server.number, instance: i }))
-        })
+            waiting.filter_map(|(i, _)| server.firing(i, &self.rules)).collect::<Vec<_>>()
+        };
+        self.servers.iter().flat_map(of).collect()
     }
 
     /// Evaluates the instances of a scenario with these labels again: what stood in their way has ended.

@@ -100,7 +100,7 @@ impl Engine {
                 return;
             }
             let view = self.evaluator.site(&incident).and_then(|site| {
-                let scenario = Arc::clone(self.evaluator.scenario(site)?);
+                let scenario = self.evaluator.scenario(site)?;
                 Some(View { look: self.evaluator.look(site)?, site, scenario, incident: incident.clone() })
             });
             let Some(view) = view else {
@@ -161,20 +161,23 @@ impl Engine {
                 return Step::Moved;
             }
         };
+        let server = self.evaluator.server(&incident.server);
         let case = Case {
             now,
             book: &self.book,
             settings: &self.settings,
             startup: &self.startup,
             journal_blocked: self.journal_blocked,
-            server: self.evaluator.server(&incident.server),
+            server: server.as_deref(),
             incident,
             look: *look,
             scenario,
             step,
             params: &params,
         };
-        if let Some((rail, stop)) = rails::check(&case) {
+        let stopped = rails::check(&case);
+        drop(server);
+        if let Some((rail, stop)) = stopped {
             let since = incident.hold.as_ref().map_or(now, |h| h.since);
             if incident.hold.as_ref().is_none_or(|h| h.rail != rail) {
                 let hold = Hold { rail, why: stop.why.clone(), since };
@@ -258,7 +261,7 @@ impl Engine {
         };
         self.watch(now, view, index, outcome.finished, outcome.finished_boot_ms, need);
         let watch = self.evaluator.watched(view.site);
-        if watch.is_some_and(|w| w.proved) {
+        if watch.as_ref().is_some_and(|w| w.proved) {
             self.end_step(now, record, true, proved(format!("{proof} held")), out);
             return Step::Moved;
         }
@@ -352,8 +355,8 @@ impl Engine {
         }
         let Some(incident) = self.book.incidents.get(id) else { return };
         let site = self.evaluator.site(incident);
-        let scenario = site.and_then(|site| self.evaluator.scenario(site)).map(Arc::as_ref);
-        if let Some(notice) = story::notice(incident, scenario, self.policy.as_deref(), now) {
+        let scenario = site.and_then(|site| self.evaluator.scenario(site));
+        if let Some(notice) = story::notice(incident, scenario.as_deref(), self.policy.as_deref(), now) {
             self.emit(now, EventBody::NoticeRaised { notice: Box::new(notice) }, out);
         }
     }

@@ -36,6 +36,9 @@ impl Engine {
             Input::Retired { server, id } => {
                 self.evaluator.with(&server, now, &mut self.timers, |s, pass| s.retire(id, pass));
             }
+            Input::Found { server } => {
+                self.evaluator.with(&server, now, &mut self.timers, |_, _| ());
+            }
             Input::Inventory { server, entries } => self.inventory(now, &server, entries, out),
             Input::Outcome { server, outcome } => self.outcome(now, &server, outcome, out),
             Input::PolicyStatus { server, version, error } => {

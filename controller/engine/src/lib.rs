@@ -21,6 +21,7 @@ use skynet_model::policy::{Policy, Scenario};
 use skynet_model::time::{Span, Timestamp};
 
 use evaluator::{Evaluator, Firing, MAX_INSTANCES, MAX_SERIES, Signal, Site};
+pub use evaluator::{Hot, Seat};
 use incidents::Book;
 use incidents::rails::{Settings, Startup};
 use timers::{Timer, Timers};
@@ -82,7 +83,7 @@ impl Engine {
             let known = policy.scenarios.values().chain(&kept).any(|s| same(s));
             if runs && !known {
                 let site = self.evaluator.site(incident);
-                kept.extend(site.and_then(|site| self.evaluator.scenario(site)).cloned());
+                kept.extend(site.and_then(|site| self.evaluator.scenario(site)));
             }
         }
         self.policy = Some(Arc::clone(&policy));
@@ -103,10 +104,22 @@ impl Engine {
         self.pump(now, out);
     }
 
-    /// The hot path: one sweep's readings.
-    pub fn sweep(&mut self, now: Timestamp, sweep: Sweep<'_>, out: &mut Vec<Output>) {
+    /// The hot path: a way for the session of `server` that stands now. Readings go through it, on any thread.
+    #[must_use]
+    pub fn seat(&self, server: &ServerId) -> Option<Seat> {
+        self.evaluator.seat(server)
+    }
+
+    /// Deadlines that have passed, then one sweep through the server's seat, then what it found: for a caller that has
+    /// one thread.
+    pub fn sweep(&mut self, now: Timestamp, server: &ServerId, sweep: &Sweep<'_>, out: &mut Vec<Output>) {
         self.expire(now, out);
-        self.evaluator.with(sweep.server, now, &mut self.timers, |server, pass| server.sweep(&sweep, pass));
+        if let Some(seat) = self.evaluator.seat(server)
+            && let Some(mut hot) = seat.enter(now)
+        {
+            hot.sweep(sweep);
+        }
+        self.take(now, Input::Found { server: server.clone() }, out);
         self.pump(now, out);
     }
 
@@ -120,7 +133,7 @@ impl Engine {
     #[must_use]
     pub fn incidents(&self) -> Vec<Incident> {
         let mut all: Vec<Incident> = self.book.incidents.values().cloned().collect();
-        all.extend(self.evaluator.pending().filter_map(|firing| self.pending(firing)));
+        all.extend(self.evaluator.pending().into_iter().filter_map(|firing| self.pending(firing)));
         all.sort_by(|a, b| (b.opened, &b.id).cmp(&(a.opened, &a.id)));
         all
     }
@@ -268,7 +281,7 @@ impl Engine {
 
 /// Takes a server for away when it does not connect for a while.
 fn await_server(evaluator: &Evaluator, timers: &mut Timers, id: &ServerId, now: Timestamp) {
-    if let Some(server) = evaluator.server(id) {
-        timers.set(Timer::Away { server: server.number }, Some(now.plus(STARTUP_PATIENCE)));
+    if let Some(number) = evaluator.server(id).map(|server| server.number) {
+        timers.set(Timer::Away { server: number }, Some(now.plus(STARTUP_PATIENCE)));
     }
 }

@@ -52,11 +52,6 @@ impl Timers {
         }
     }
 
-    /// When a timer is due.
-    pub(crate) fn get(&self, timer: &Timer) -> Option<Timestamp> {
-        self.at.get(timer).copied()
-    }
-
     /// The earliest deadline.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, _)| *at)

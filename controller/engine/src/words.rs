@@ -48,6 +48,11 @@ pub enum Input {
         /// The id on the wire.
         id: u32,
     },
+    /// A seat's [`crate::Hot::leave`] said so: what was found waits to be taken.
+    Found {
+        /// Whose.
+        server: ServerId,
+    },
     /// The ledger's inventory: until it came, the server gets no command.
     Inventory {
         /// Whose.
@@ -101,8 +106,6 @@ pub enum Input {
 /// One sweep (or part of one) of one sensor.
 #[derive(Clone, Copy, Debug)]
 pub struct Sweep<'a> {
-    /// Whose.
-    pub server: &'a ServerId,
     /// The sensor's id on the server: `cpu`, `exec:queue`.
     pub sensor: &'a str,
     /// The sensor's interval.

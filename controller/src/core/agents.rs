@@ -1,13 +1,13 @@
 //! What sessions tell.
 
-use skynet_engine::{Input as EngineInput, Sweep, SweepEnd};
+use skynet_engine::Input as EngineInput;
 use skynet_model::name::ServerId;
 use skynet_model::time::Timestamp;
-use skynet_proto::stream::Decoded;
 use skynet_proto::v1::controller_message::Body;
 use skynet_proto::{Code, WireError, convert, v1};
 use tokio::sync::oneshot;
 
+use super::desk::{Desk, Sensors};
 use super::view::Session;
 use super::{Core, Effect, FromAgent, Hello, Link, PING_EVERY, SessionInput};
 
@@ -31,21 +31,14 @@ impl Core {
                 self.effects.push_back(Effect::InventoryAck(server.clone(), token));
                 self.effects.push_back(Effect::OutcomeAck(server, token, ended));
             }
-            FromAgent::Batch(batch) => {
-                if !batch.late {
-                    for (sweep, _) in batch.sweeps() {
-                        entry.swept(sweep);
-                    }
-                }
-                self.batch(now, &server, &batch);
-            }
+            FromAgent::Found => self.decide(now, EngineInput::Found { server }),
             FromAgent::Outcome(outcome) => {
                 let id = outcome.command.to_string();
                 self.decide(now, EngineInput::Outcome { server: server.clone(), outcome });
                 self.effects.push_back(Effect::OutcomeAck(server, token, vec![id]));
             }
             FromAgent::Policy { version, digest, error } => self.policy(now, server, version, digest, error),
-            FromAgent::Sensor { id, healthy, message } => entry.health(&id, healthy, message),
+            FromAgent::Sensor { id, healthy, message } => entry.sensors.health(&id, healthy, message),
             FromAgent::Lost { readings, reason } => {
                 entry.lost_readings = entry.lost_readings.saturating_add(readings);
                 let message = format!("{readings} readings were lost on the server: {reason}");
@@ -67,7 +60,7 @@ impl Core {
         token: u64,
         hello: Hello,
         link: Link,
-        answer: oneshot::Sender<Result<(), WireError>>,
+        answer: oneshot::Sender<Result<Desk, WireError>>,
     ) {
         let standing = self.servers.get(&server).and_then(|s| s.session.as_ref());
         if let Some(session) = standing {
@@ -108,7 +101,8 @@ impl Core {
         entry.session = Some(session);
         entry.since = Some(now);
         (entry.boot, entry.version) = (Some(hello.boot.clone()), Some(hello.version.clone()));
-        (entry.sensors, entry.lost_readings) = (Default::default(), 0);
+        (entry.sensors, entry.lost_readings) = (Sensors::default(), 0);
+        let sensors = entry.sensors.clone();
         let running = (hello.policy_version > 0).then_some(hello.policy_version);
         let changed = entry.policy_version != running;
         (entry.policy_version, entry.policy_digest) = (running, running.map(|_| hello.policy_digest));
@@ -118,7 +112,9 @@ impl Core {
             self.decide(now, EngineInput::PolicyStatus { server: server.clone(), version, error: None });
         }
         self.push_policy(&server);
-        let _ = answer.send(Ok(()));
+        if let Some(seat) = self.engine.seat(&server) {
+            let _ = answer.send(Ok(Desk { seat, sensors }));
+        }
     }
 
     fn disconnect(&mut self, now: Timestamp, server: &ServerId, reason: String) {
@@ -141,7 +137,7 @@ impl Core {
                 entry.policy_error = None;
                 if let Some((_, policy)) = current.filter(|(current, _)| *current == version) {
                     let uses = policy.sensors_for(&entry.labels);
-                    entry.sensors.retain(|id, _| uses.iter().any(|one| one.id == *id));
+                    entry.sensors.retain(|id| uses.iter().any(|one| one.id == id));
                 }
             }
         }
@@ -150,34 +146,5 @@ impl Core {
         if !refused {
             self.push_policy(&server);
         }
-    }
-
-    fn batch(&mut self, now: Timestamp, server: &ServerId, batch: &Decoded) {
-        for (id, series) in &batch.announced {
-            let input = EngineInput::Announced { server: server.clone(), id: *id, series: series.clone() };
-            self.engine.handle(now, input, &mut self.out);
-        }
-        // Late readings never trigger or verify anything.
-        for (sweep, readings) in batch.sweeps().filter(|_| !batch.late) {
-            let end = match (&sweep.error, sweep.complete) {
-                (Some(_), _) => SweepEnd::Failed,
-                (None, true) => SweepEnd::Complete,
-                (None, false) => SweepEnd::Partial,
-            };
-            let sweep = Sweep {
-                server,
-                sensor: &sweep.sensor,
-                every: sweep.every,
-                started: sweep.started,
-                started_boot_ms: sweep.boot_ms,
-                readings,
-                end,
-            };
-            self.engine.sweep(now, sweep, &mut self.out);
-        }
-        for id in &batch.retired {
-            self.engine.handle(now, EngineInput::Retired { server: server.clone(), id: *id }, &mut self.out);
-        }
-        self.drain_out(now);
     }
 }

@@ -3,9 +3,9 @@
 use skynet_model::command::{LedgerEntry, Outcome};
 use skynet_model::name::{IncidentId, NoticeId, ServerId};
 use skynet_proto::WireError;
-use skynet_proto::stream::Decoded;
 use tokio::sync::{mpsc, oneshot};
 
+use super::desk::Desk;
 use super::link::Link;
 use super::view::View;
 use crate::policies::Candidate;
@@ -76,13 +76,13 @@ pub enum FromAgent {
         hello: Hello,
         /// The way back.
         link: Link,
-        /// Whether it may begin.
-        answer: oneshot::Sender<Result<(), WireError>>,
+        /// Whether it may begin, and where its readings go.
+        answer: oneshot::Sender<Result<Desk, WireError>>,
     },
     /// What the ledger holds.
     Inventory(Vec<LedgerEntry>),
-    /// Readings that the history already has.
-    Batch(Box<Decoded>),
+    /// Its [`Desk::take`] said so: something was found in its readings.
+    Found,
     /// A command ended.
     Outcome(Outcome),
     /// A policy was taken or refused.

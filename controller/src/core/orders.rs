@@ -38,8 +38,9 @@ impl Core {
             }
             Order::Resume { by } => {
                 let resumed = json!({ "halted": false, "by": &by });
-                self.decide(now, EngineInput::Resume { by });
+                // Before what is decided now: an agent that is still halted would refuse it.
                 self.effects.push_back(Effect::Resume);
+                self.decide(now, EngineInput::Resume { by });
                 Ok(resumed)
             }
             Order::Push { .. } if self.activating() => {

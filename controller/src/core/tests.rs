@@ -154,7 +154,7 @@ async fn a_newer_session_takes_over_and_an_older_one_is_refused() {
     first.read(50.0).await;
     let (connected, sensors) = rig
         .core
-        .ask(|v| v.servers.get(&server("web1")).map(|s| (s.connected(), s.sensors.len())))
+        .ask(|v| v.servers.get(&server("web1")).map(|s| (s.connected(), s.sensors.all().len())))
         .await
         .unwrap()
         .unwrap();

@@ -7,14 +7,12 @@ use skynet_model::event::{Event, EventBody};
 use skynet_model::incident::Notice;
 use skynet_model::name::{NoticeId, ServerId};
 use skynet_model::series::Labels;
-use skynet_model::time::{Span, Timestamp};
-use skynet_proto::stream::DecodedSweep;
+use skynet_model::time::Timestamp;
 
+use super::desk::Sensors;
 use super::link::Link;
 use crate::policies::Policies;
 
-/// Sensors that are kept of one server.
-const MAX_SENSORS: usize = 1000;
 /// Notices that are kept.
 const MAX_NOTICES: usize = 1000;
 
@@ -44,24 +42,6 @@ pub(super) struct Session {
     pub(super) link: Link,
 }
 
-/// One sensor of a server.
-#[derive(Clone, Debug, Default)]
-pub struct Sensor {
-    /// Whether its last sweep succeeded.
-    pub healthy: bool,
-    /// What it says of itself.
-    pub message: String,
-    /// Its interval.
-    pub every: Span,
-    /// When its last sweep began, by the server's clock.
-    pub last_sweep: Option<Timestamp>,
-    /// Complete sweeps of this session.
-    pub sweeps: u64,
-    /// Sweeps that should have come between two that came, in this session.
-    pub missed: u64,
-    last_boot_ms: Option<i64>,
-}
-
 /// What is known of a server.
 #[derive(Debug, Default)]
 pub struct Server {
@@ -80,7 +60,7 @@ pub struct Server {
     /// Why it refused the newest one.
     pub policy_error: Option<String>,
     /// Its sensors by id.
-    pub sensors: BTreeMap<String, Sensor>,
+    pub sensors: Sensors,
     /// Readings lost on it in this session.
     pub lost_readings: u64,
     pub(super) session: Option<Session>,
@@ -91,43 +71,6 @@ impl Server {
     #[must_use]
     pub fn connected(&self) -> bool {
         self.session.is_some()
-    }
-
-    pub(super) fn health(&mut self, id: &str, healthy: bool, message: String) {
-        if let Some(sensor) = self.sensor(id) {
-            (sensor.healthy, sensor.message) = (healthy, message);
-        }
-    }
-
-    fn sensor(&mut self, id: &str) -> Option<&mut Sensor> {
-        if !self.sensors.contains_key(id) {
-            if self.sensors.len() >= MAX_SENSORS {
-                return None;
-            }
-            self.sensors.insert(id.to_owned(), Sensor { healthy: true, ..Sensor::default() });
-        }
-        self.sensors.get_mut(id)
-    }
-
-    pub(super) fn swept(&mut self, sweep: &DecodedSweep) {
-        let Some(sensor) = self.sensor(&sweep.sensor) else { return };
-        if let Some(error) = &sweep.error {
-            (sensor.healthy, sensor.message) = (false, error.clone());
-        } else if sweep.complete {
-            if !sensor.healthy {
-                (sensor.healthy, sensor.message) = (true, String::new());
-            }
-        } else {
-            return;
-        }
-        sensor.sweeps += 1;
-        sensor.last_sweep = Some(sweep.started);
-        // A new interval begins a new count; a quarter of one is jitter.
-        if let Some(last) = sensor.last_boot_ms.filter(|_| sensor.every == sweep.every && sweep.every.0 > 0) {
-            let intervals = (sweep.boot_ms - last + sweep.every.0 / 4) / sweep.every.0;
-            sensor.missed += u64::try_from(intervals - 1).unwrap_or(0);
-        }
-        (sensor.every, sensor.last_boot_ms) = (sweep.every, Some(sweep.boot_ms));
     }
 }
 

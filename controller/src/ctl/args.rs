@@ -64,6 +64,8 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Show the past of series: `query 'disk.used_ratio{mount="/"}' --server web1 --since 6h`.
+    Query(QueryArgs),
     /// Check policy, or put it in force.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -93,6 +95,9 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// The offsite copy in Redis.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// What there is: sensors, actions, functions; series, units, parameters, risks and defaults.
     Explain {
         /// `sensor`, `action`, `function`, or a name.
@@ -106,6 +111,46 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: ExplainOutput,
     },
+}
+
+/// What to show of the past.
+#[derive(Debug, clap::Args)]
+pub struct QueryArgs {
+    /// A series' name, or the name with some labels: `disk.used_ratio{mount="/"}`; `*` stands for any text.
+    pub series: String,
+    /// A server, or several; `*` stands for any text.
+    #[arg(short, long = "server", value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    pub servers: Vec<String>,
+    /// Every server.
+    #[arg(short = 'A', long)]
+    pub all: bool,
+    /// From when: so long ago (`6h`), or an instant (`2026-11-01T03:00:00Z`).
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    pub since: String,
+    /// Until when; now if not given.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// One line for so much time: least, mean and greatest. `0s` shows every sample. By default tables and sparklines have
+    /// about 60, and json and yaml hold every sample.
+    #[arg(long, value_name = "SPAN")]
+    pub step: Option<String>,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: QueryOutput,
+}
+
+/// How to print the past.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum QueryOutput {
+    /// For people: one table a series.
+    #[default]
+    Table,
+    /// For people: one line a series.
+    Sparkline,
+    /// For programs.
+    Json,
+    /// The same as YAML.
+    Yaml,
 }
 
 /// What to do with policy.
@@ -130,6 +175,24 @@ pub enum PolicyCommand {
         #[arg(long)]
         insecure_unsigned: bool,
         /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+}
+
+/// What to do with the offsite copy. `skynet-controller store restore` brings a lost data folder back from it.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Tell what is copied, how far, and what is wrong.
+    Status {
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Recompute the chain of all copied events, check its seal, and compare it with the journal. Exits with 1 and the
+    /// first bad event if there is one.
+    Verify {
+        /// How to print what was found.
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },

@@ -107,6 +107,31 @@ impl Link {
         Ok(answered(&self.socket, answer).await?.json)
     }
 
+    /// The past of series.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn query(&mut self, request: v1::QueryRequest) -> Result<v1::QueryAnswer, Failure> {
+        answered(&self.socket, self.client.query(request)).await
+    }
+
+    /// The state of the offsite copy, as JSON text.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn store(&mut self) -> Result<String, Failure> {
+        self.describe("store", "").await
+    }
+
+    /// Walks the offsite copy; progress as it comes.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn verify_store(&mut self) -> Result<Events, Failure> {
+        let answer = self.client.verify_store(v1::VerifyStoreRequest {});
+        Ok(Events { stream: answered(&self.socket, answer).await?, socket: self.socket.clone() })
+    }
+
     /// The event log from its newest `tail` events on.
     ///
     /// # Errors

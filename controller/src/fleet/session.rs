@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skynet_model::name::ServerId;
-use skynet_proto::stream::{Decoded, Decoder};
+use skynet_proto::frame::{AgentFrame, Bytes};
 use skynet_proto::v1::agent_message::Body;
 use skynet_proto::v1::controller_message;
 use skynet_proto::{Code, WireError, convert, v1};
 use tokio::sync::oneshot;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tonic::Streaming;
 
 use crate::core::{FromAgent, Handle, Hello, Input, Link, SessionInput};
-use crate::history::{History, Slot, Writer};
+use crate::history::{History, Ticket};
 use crate::plain::plain;
+
+use super::intake::{Intake, Pending};
 
 /// How long an agent may take for its hello.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,6 +26,10 @@ const INVENTORY_PATIENCE: Duration = Duration::from_secs(6 * 60);
 const MISSED_PONGS: u64 = 3;
 /// Messages other than readings that an agent may send between two pings.
 const MESSAGES: u32 = 2000;
+/// How long an acknowledgement of readings may wait for more to acknowledge.
+const ACK_AFTER: Duration = Duration::from_millis(500);
+/// How long an agent that leaves may wait for its last readings to be on disk.
+const SETTLE: Duration = Duration::from_secs(1);
 /// Pings between two cleanings of the history: processes come and go.
 const SWEEP_PINGS: u64 = 60;
 /// Longest text an agent may send in such a message, in bytes; what is longer is cut.
@@ -34,18 +40,16 @@ pub(super) struct Session {
     pub(super) token: u64,
     pub(super) core: Handle,
     pub(super) link: Link,
-    pub(super) writer: Option<Dictionary>,
+    pub(super) intake: Option<Intake>,
     pub(super) history: Arc<History>,
     pub(super) ping_every: Duration,
 }
 
-/// Where the stream's series are in the history.
-pub(super) struct Dictionary {
-    decoder: Decoder,
-    writer: Writer,
-    slots: Vec<Option<Slot>>,
-    capped: bool,
-    boot: String,
+/// What an agent said.
+enum Said {
+    /// A batch, not decoded.
+    Readings(Bytes),
+    Other(Body),
 }
 
 /// Why a session is over.
@@ -59,7 +63,7 @@ enum End {
 }
 
 impl Session {
-    pub(super) async fn run(mut self, mut stream: Streaming<v1::AgentMessage>) {
+    pub(super) async fn run(mut self, mut stream: Streaming<AgentFrame>) {
         let end = match self.begin(&mut stream).await {
             Ok(()) => self.serve(&mut stream).await,
             Err(end) => end,
@@ -72,7 +76,7 @@ impl Session {
         if let Some(error) = refusal {
             self.link.send(controller_message::Body::Refusal((&error).into()));
         }
-        if self.writer.is_none() {
+        if self.intake.is_none() {
             // It never began, so the core does not know it.
             tracing::warn!(server = %self.server, "session refused: {}", plain(&reason));
             if bad_input {
@@ -88,9 +92,12 @@ impl Session {
         self.core.tell(Input::Session(SessionInput { server: self.server.clone(), token: self.token, what })).await
     }
 
-    async fn next(stream: &mut Streaming<v1::AgentMessage>) -> Result<Body, End> {
+    async fn next(stream: &mut Streaming<AgentFrame>) -> Result<Said, End> {
         match stream.message().await {
-            Ok(Some(message)) => message.body.ok_or_else(|| refused(Code::Malformed, "a message without content")),
+            Ok(Some(AgentFrame { readings: Some(batch), .. })) => Ok(Said::Readings(batch)),
+            Ok(Some(AgentFrame { readings: None, other })) => {
+                other.body.map(Said::Other).ok_or_else(|| refused(Code::Malformed, "a message without content"))
+            }
             Ok(None) => Err(End::Left("the agent closed the stream".to_owned())),
             Err(status) if status.code() == tonic::Code::OutOfRange => {
                 Err(refused(Code::TooLarge, &format!("a message is too large: {}", status.message())))
@@ -103,10 +110,12 @@ impl Session {
     }
 
     /// Hello and welcome.
-    async fn begin(&mut self, stream: &mut Streaming<v1::AgentMessage>) -> Result<(), End> {
+    async fn begin(&mut self, stream: &mut Streaming<AgentFrame>) -> Result<(), End> {
         let silent = |_| refused(Code::Order, &format!("no hello within {} s", PATIENCE.as_secs()));
         let first = timeout(PATIENCE, Self::next(stream)).await.map_err(silent)??;
-        let Body::Hello(hello) = first else { return Err(refused(Code::Order, "the first message is not a hello")) };
+        let Said::Other(Body::Hello(hello)) = first else {
+            return Err(refused(Code::Order, "the first message is not a hello"));
+        };
         if hello.boot_id.is_empty()
             || hello.boot_id.len() > 64
             || hello.version.len() > 64
@@ -125,19 +134,19 @@ impl Session {
         let boot = hello.boot.clone();
         let (answer, answered) = oneshot::channel();
         let begun = self.tell(FromAgent::Begin { hello, link: self.link.clone(), answer }).await;
-        match answered.await {
-            Ok(Ok(())) if begun => {}
+        let desk = match answered.await {
+            Ok(Ok(desk)) if begun => desk,
             Ok(Err(error)) => return Err(End::Stopped(error)),
-            Ok(Ok(())) | Err(_) => return Err(stopping()),
-        }
+            Ok(Ok(_)) | Err(_) => return Err(stopping()),
+        };
         let writer = self.history.writer(&self.server);
         writer.begin(crate::clock::now());
-        self.writer = Some(Dictionary { decoder: Decoder::new(), writer, slots: Vec::new(), capped: false, boot });
+        self.intake = Some(Intake::new(desk, writer, boot));
         self.link.ping(1);
         Ok(())
     }
 
-    async fn serve(&mut self, stream: &mut Streaming<v1::AgentMessage>) -> End {
+    async fn serve(&mut self, stream: &mut Streaming<AgentFrame>) -> End {
         let link = self.link.clone();
         let stopped = link.stopped();
         tokio::pin!(stopped);
@@ -147,7 +156,21 @@ impl Session {
         let (mut pinged, mut ponged, mut messages) = (1u64, 0u64, 0u32);
         // The inventory comes before everything but pongs.
         let mut shown = false;
+        let mut ack_at = Instant::now();
+        let (mut acks, mut ripe) = (false, false);
+        let history = Arc::clone(&self.history);
         loop {
+            if let Some(intake) = &mut self.intake {
+                match intake.pending() {
+                    Pending::Late => intake.ask(),
+                    Pending::Live if ripe => intake.ask(),
+                    // One acknowledgement for all that comes within a while: it costs as much as a batch does.
+                    Pending::Live if !acks => (acks, ack_at) = (true, Instant::now() + ACK_AFTER),
+                    Pending::Live | Pending::Nothing => {}
+                }
+            }
+            // What is acknowledged as soon as it is on disk.
+            let due = self.intake.as_ref().and_then(Intake::asked);
             tokio::select! {
                 error = &mut stopped => return End::Stopped(error),
                 _ = ticks.tick() => {
@@ -161,30 +184,44 @@ impl Session {
                     pinged += 1;
                     messages = 0;
                     self.link.ping(pinged);
-                    if let Some(dictionary) = self.writer.as_ref().filter(|_| pinged % SWEEP_PINGS == 0) {
-                        dictionary.writer.sweep(crate::clock::now());
+                    if let Some(intake) = self.intake.as_ref().filter(|_| pinged % SWEEP_PINGS == 0) {
+                        intake.forget(crate::clock::now());
                     }
+                    if self.intake.as_ref().is_some_and(Intake::lost) && !history.is_troubled() {
+                        let text = "not all readings could be stored; send again what was not acknowledged";
+                        return End::Stopped(WireError::new(Code::Draining, text));
+                    }
+                }
+                () = sleep_until(ack_at), if acks && !ripe => ripe = true,
+                kept = history.durable(due.unwrap_or(Ticket::NONE)), if due.is_some() => {
+                    if kept.is_err() {
+                        return stopping();
+                    }
+                    self.acknowledge();
+                    (acks, ripe) = (false, false);
                 }
                 message = Self::next(stream) => {
                     let taken = match message {
                         Err(end) => return end,
-                        Ok(Body::Pong(pong)) if pong.number > pinged => {
+                        Ok(Said::Readings(_)) if !shown => Err(early()),
+                        Ok(Said::Readings(batch)) => self.readings(&batch).await,
+                        Ok(Said::Other(Body::Pong(pong))) if pong.number > pinged => {
                             Err(refused(Code::Sequence, &format!("pong {} answers no ping", pong.number)))
                         }
-                        Ok(Body::Pong(pong)) => {
+                        Ok(Said::Other(Body::Pong(pong))) => {
                             ponged = ponged.max(pong.number);
                             Ok(())
                         }
-                        Ok(Body::Inventory(inventory)) if !shown => {
+                        Ok(Said::Other(Body::Inventory(inventory))) if !shown => {
                             shown = true;
                             self.inventory(inventory).await
                         }
-                        Ok(Body::Goodbye(goodbye)) => {
+                        Ok(Said::Other(Body::Goodbye(goodbye))) => {
+                            self.settle().await;
                             Err(End::Left(format!("the agent left: {}", convert::cut(&goodbye.reason, TEXT))))
                         }
-                        Ok(_) if !shown => Err(refused(Code::Order, "the inventory comes before this")),
-                        Ok(Body::Readings(batch)) => self.readings(&batch).await,
-                        Ok(other) => {
+                        Ok(Said::Other(_)) if !shown => Err(early()),
+                        Ok(Said::Other(other)) => {
                             messages += 1;
                             if messages > MESSAGES {
                                 let text = format!("more than {MESSAGES} messages besides readings between two pings");
@@ -233,53 +270,42 @@ impl Session {
         if self.tell(what).await { Ok(()) } else { Err(stopping()) }
     }
 
-    /// To the history, then an acknowledgement, then to the core.
-    async fn readings(&mut self, batch: &v1::ReadingBatch) -> Result<(), End> {
-        let Some(dictionary) = &mut self.writer else { return Ok(()) };
-        let mut decoded = Box::<Decoded>::default();
-        dictionary.decoder.decode(batch, &mut decoded).map_err(End::Refused)?;
-        let capped = dictionary.store(&decoded);
-        let boot_id = decoded.boot_id.clone().unwrap_or_else(|| dictionary.boot.clone());
-        self.link.send(controller_message::Body::Ack(v1::Ack { seq: decoded.seq, boot_id }));
-        if let Some(message) = capped {
+    /// To the evaluator and the history; the core hears of it when something was found.
+    async fn readings(&mut self, batch: &[u8]) -> Result<(), End> {
+        let Some(intake) = &mut self.intake else { return Ok(()) };
+        let taken = intake.take(crate::clock::now(), batch).map_err(End::Refused)?;
+        if let Some(message) = taken.complaint {
             self.core.tell(Input::Remark { server: Some(self.server.clone()), topic: "series_capped", message }).await;
         }
-        if self.tell(FromAgent::Batch(decoded)).await { Ok(()) } else { Err(stopping()) }
+        if !taken.found || self.tell(FromAgent::Found).await { Ok(()) } else { Err(stopping()) }
+    }
+
+    /// Acknowledges what an agent that leaves has sent last.
+    async fn settle(&mut self) {
+        loop {
+            if let Some(intake) = &mut self.intake {
+                intake.ask();
+            }
+            let Some(ticket) = self.intake.as_ref().and_then(Intake::asked) else { return };
+            self.history.flush();
+            match timeout(SETTLE, self.history.durable(ticket)).await {
+                Ok(Ok(())) => self.acknowledge(),
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        if let Some(intake) = &mut self.intake {
+            for ack in intake.acks() {
+                self.link.send(controller_message::Body::Ack(ack));
+            }
+        }
     }
 }
 
-impl Dictionary {
-    /// Writes a batch; gives the complaint when a series found no room for the first time.
-    fn store(&mut self, batch: &Decoded) -> Option<String> {
-        let mut complaint = None;
-        for (slot, key) in &batch.announced {
-            let index = *slot as usize;
-            if self.slots.len() <= index {
-                self.slots.resize(index + 1, None);
-            }
-            self.slots[index] = match self.writer.slot(key) {
-                Ok(place) => Some(place),
-                Err(capped) => {
-                    if !std::mem::replace(&mut self.capped, true) {
-                        complaint = Some(capped.to_string());
-                    }
-                    None
-                }
-            };
-        }
-        for (sweep, readings) in batch.sweeps() {
-            let place = |(slot, value): &(u32, f64)| {
-                self.slots.get(*slot as usize).copied().flatten().map(|place| (place, *value))
-            };
-            self.writer.write(sweep.started, readings.iter().filter_map(place));
-        }
-        for slot in &batch.retired {
-            if let Some(place) = self.slots.get_mut(*slot as usize).and_then(Option::take) {
-                self.writer.retire(place);
-            }
-        }
-        complaint
-    }
+fn early() -> End {
+    refused(Code::Order, "the inventory comes before this")
 }
 
 fn refused(code: Code, message: &str) -> End {

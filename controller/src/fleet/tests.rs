@@ -1,10 +1,12 @@
 //! Sessions over real TLS on loopback.
 
 use std::path::Path;
+use std::pin::Pin;
 
 use skynet_model::event::EventBody;
 use skynet_model::time::Timestamp;
 use skynet_proto::tls::{self, Files};
+use skynet_proto::v1;
 use skynet_proto::v1::agent_message::Body;
 use skynet_proto::v1::agent_service_client::AgentServiceClient;
 use skynet_proto::v1::controller_message::Body as Answer;
@@ -159,7 +161,7 @@ async fn readings_are_acknowledged_when_the_history_has_them() {
         assert_eq!(latest[0].2, Timestamp(1_000_000 + 1000 * i64::try_from(seq).unwrap()));
     }
     house.rig.settle().await;
-    let sweeps = house.rig.core.ask(|v| v.servers[&server("web1")].sensors["probe"].clone()).await.unwrap();
+    let sweeps = house.rig.core.ask(|v| v.servers[&server("web1")].sensors.all()["probe"].clone()).await.unwrap();
     assert_eq!((sweeps.sweeps, sweeps.missed, sweeps.healthy), (3, 0, true));
     let mut late = batch(2, 7.0);
     (late.late, late.boot_id, late.base_ms) = (true, "boot-0".to_owned(), 500_000);
@@ -348,7 +350,7 @@ async fn another_role_or_fleet_is_refused_by_the_method_itself() {
         let address = listener.local_addr().unwrap();
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
         let incoming = tokio_stream::StreamExt::map(incoming, |tcp| tcp.map(|tcp| Impostor(tcp, id)));
-        let service = AgentServiceServer::new(fleet);
+        let service = AgentServer::new(fleet);
         tokio::spawn(tonic::transport::Server::builder().serve_with_incoming(service, incoming));
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
         let mut client = AgentServiceClient::new(endpoint.connect().await.unwrap());
@@ -363,7 +365,7 @@ async fn a_request_without_a_certificate_is_refused_even_behind_another_listener
     let fleet = Fleet::new(rig.core.clone(), Arc::clone(&rig.history), "demo".to_owned());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let service = AgentServiceServer::new(fleet);
+    let service = AgentServer::new(fleet);
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
     tokio::spawn(tonic::transport::Server::builder().serve_with_incoming(service, incoming));
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();

@@ -72,8 +72,14 @@ pub(crate) fn open_notices<'a>(events: impl Iterator<Item = &'a Event>) -> HashM
 
 /// The events of `events` (in order) that have to stay.
 pub(crate) fn keep(events: Vec<Event>) -> Vec<Event> {
+    what_matters(events, NEWEST)
+}
+
+/// The events of `events` (in order) that still matter, and the newest `tail` whatever they are.
+#[must_use]
+pub fn what_matters(events: Vec<Event>, tail: usize) -> Vec<Event> {
     let Some(newest) = events.last().map(|e| e.time) else { return events };
-    let tail = events.len().saturating_sub(NEWEST);
+    let tail = events.len().saturating_sub(tail);
     let mut newest_of: HashMap<Slot, u64> = HashMap::new();
     let mut live: HashSet<IncidentId> = HashSet::new();
     let mut activations: Vec<u64> = Vec::new();

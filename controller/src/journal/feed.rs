@@ -46,6 +46,27 @@ impl Feed {
         (ring.range(start..).cloned().collect(), self.sender.subscribe())
     }
 
+    /// At most `most` events after number `after`, in order; none at all when the ring does not reach back so far.
+    #[must_use]
+    pub fn since(&self, after: u64, most: usize) -> Option<Vec<Arc<Event>>> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let reaches = ring.len() < RING || ring.front().is_some_and(|oldest| oldest.seq <= after + 1);
+        let start = ring.partition_point(|event| event.seq <= after);
+        reaches.then(|| ring.range(start..).take(most).cloned().collect())
+    }
+
+    /// The newest event's number; 0 when there is none.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner).back().map_or(0, |event| event.seq)
+    }
+
+    /// Tells of what comes, without what is there.
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.sender.subscribe()
+    }
+
     /// The number before the newest `tail` events: what to give [`Feed::follow`] to begin with them.
     #[must_use]
     pub fn before_newest(&self, tail: usize) -> u64 {

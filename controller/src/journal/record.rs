@@ -7,6 +7,7 @@
 //! of that same append can be whole; a whole record that begins an append proves that the bad one was once on disk.
 
 use skynet_model::event::Event;
+use skynet_model::time::Timestamp;
 
 /// `SKYJRNL`, newline, format version 1.
 pub(crate) const HEADER: [u8; 12] = *b"SKYJRNL\n\x01\0\0\0";
@@ -59,6 +60,28 @@ fn whole(bytes: &[u8], at: usize) -> Option<Whole<'_>> {
     let payload = bytes.get(at + PREFIX..at + PREFIX + length)?;
     let sound = payload.starts_with(OPENING) && checksum(word_here, payload) == crc;
     sound.then_some(Whole { payload, next: at + PREFIX + length, goes_on: word_here & GOES_ON != 0 })
+}
+
+/// A record without its event being built.
+pub(crate) struct Raw<'a> {
+    pub(crate) seq: u64,
+    pub(crate) time: Timestamp,
+    pub(crate) payload: &'a [u8],
+    pub(crate) next: usize,
+}
+
+/// The whole record at `at`, if there is one.
+pub(crate) fn raw(bytes: &[u8], at: usize) -> Option<Raw<'_>> {
+    let Whole { payload, next, .. } = whole(bytes, at)?;
+    let (seq, rest) = digits(payload.strip_prefix(OPENING)?)?;
+    // An event's number and time are its first two fields.
+    let (time, _) = digits(rest.strip_prefix(b",\"time\":")?)?;
+    Some(Raw { seq, time: Timestamp(i64::try_from(time).ok()?), payload, next })
+}
+
+fn digits(text: &[u8]) -> Option<(u64, &[u8])> {
+    let length = text.iter().take_while(|b| b.is_ascii_digit()).count();
+    Some((std::str::from_utf8(&text[..length]).ok()?.parse().ok()?, &text[length..]))
 }
 
 /// What a segment's bytes hold.

@@ -255,6 +255,24 @@ fn compaction_keeps_what_still_matters_and_survives_a_restart() {
 }
 
 #[test]
+fn a_restart_with_much_that_waits_for_a_copy_takes_only_what_matters_into_memory() {
+    let memory = Memory::default();
+    let (mut journal, _) = Journal::open(Box::new(memory.clone()), 1 << 20).unwrap();
+    journal.set_hold(Arc::new(Hold::new(Bounds { bytes: 1 << 40, age: Span::hours(1 << 30) }, 0)));
+    let count = MANY as u64 + 30_000;
+    journal.append(&[opened(1, "i-live")]).unwrap();
+    for seq in (2..=count).step_by(2000) {
+        journal.append(&remarks(seq..=seq + 1999)).unwrap();
+    }
+    let last = journal.last();
+    drop(journal);
+    let (journal, events) = Journal::open(Box::new(memory), 1 << 20).unwrap();
+    assert_eq!((journal.last(), events.last().unwrap().seq), (last, last));
+    assert!(events.len() < MANY, "{}", events.len());
+    assert_eq!(events[0], opened(1, "i-live"));
+}
+
+#[test]
 fn a_missing_segment_is_refused_and_leftovers_of_a_compaction_are_removed() {
     let memory = Memory::default();
     let (mut journal, _) = Journal::open(Box::new(memory.clone()), 100).unwrap();

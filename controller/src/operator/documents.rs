@@ -13,7 +13,8 @@ fn server(id: &ServerId, server: &Server, history: &History) -> Value {
     let (series, last_reading) = history.count(id);
     let sensors: Vec<Value> = server
         .sensors
-        .iter()
+        .all()
+        .into_iter()
         .map(|(id, sensor)| {
             json!({
                 "id": id,

@@ -53,6 +53,10 @@ impl Office {
         Ok(serde_json::from_str(&found).unwrap())
     }
 
+    async fn verify_store(&mut self) -> Result<(), Status> {
+        self.client.verify_store(v1::VerifyStoreRequest {}).await.map(|_| ())
+    }
+
     async fn push(&mut self, version: u64, text: &str, insecure_unsigned: bool) -> Result<(), Status> {
         let request = v1::PushPolicyRequest { bundle: bundle(version, text), signatures: vec![], insecure_unsigned };
         self.client.push_policy(request).await.map(|_| ())
@@ -88,7 +92,7 @@ async fn servers_are_listed_and_described_with_their_latest_values() {
     let _agent = office.agent().await;
     let writer = office.rig.history.writer(&crate::fixture::server("web1"));
     let slot = writer.slot(&"probe.value".parse().unwrap()).unwrap();
-    writer.write(skynet_model::time::Timestamp(5), [(slot, 1.0)]);
+    let _ = writer.write(skynet_model::time::Timestamp(5), [(slot, 1.0)]);
     let servers = office.list("servers").await;
     assert_eq!(servers.len(), 1);
     let web1 = &servers[0];
@@ -194,4 +198,50 @@ async fn the_log_gives_what_is_kept_and_follows() {
     let rest: Vec<_> = office.client.logs(after).await.unwrap().into_inner().collect().await;
     assert!(rest[0].as_ref().unwrap().json.contains("resumed"));
     assert!(office.folder.path().join("operator.sock").exists());
+}
+
+#[tokio::test]
+async fn the_past_is_answered_and_what_is_not_there_is_named_with_what_is_like_it() {
+    let mut office = Office::open().await;
+    let writer = office.rig.history.writer(&crate::fixture::server("web1"));
+    let slot = writer.slot(&"load.one".parse().unwrap()).unwrap();
+    for i in 0..10 {
+        let _ = writer.write(skynet_model::time::Timestamp(i * 1000), [(slot, i as f64)]);
+    }
+    let request = |series: &str, server: &str, step_ms: i64| v1::QueryRequest {
+        series: series.to_owned(),
+        servers: vec![server.to_owned()],
+        from_ms: 0,
+        until_ms: 9000,
+        step_ms,
+    };
+    let raw = office.client.query(request("load.*", "web*", 0)).await.unwrap().into_inner();
+    assert_eq!((raw.series[0].time_ms.len(), raw.series[0].time_ms[9], raw.series[0].avg[9]), (10, 1000, 9.0));
+    assert!(raw.series[0].count.is_empty() && raw.holes.is_empty() && !raw.cut);
+    let steps = office.client.query(request("load.one", "web1", 5000)).await.unwrap().into_inner();
+    let steps = &steps.series[0];
+    assert_eq!((&steps.avg[..], &steps.count[..]), (&[2.0, 7.0][..], &[5, 5][..]));
+    assert_eq!((&steps.min[..], &steps.max[..]), (&[0.0, 5.0][..], &[4.0, 9.0][..]));
+    let empty = v1::QueryRequest { from_ms: 20_000, until_ms: 30_000, ..request("load.one", "web1", 0) };
+    assert!(office.client.query(empty).await.unwrap().into_inner().series.is_empty());
+    for (request, code, word) in [
+        (request("laod.one", "web1", 0), Code::NotFound, "did you mean load.one"),
+        (request("load.one", "wbe1", 0), Code::NotFound, "did you mean web1"),
+        (request("load.one", "zzz*", 0), Code::NotFound, "get servers"),
+        (request("load one", "web1", 0), Code::InvalidArgument, "selects no series"),
+        (request("load.one", "web1", -1), Code::InvalidArgument, "step"),
+        (v1::QueryRequest { until_ms: -1, ..request("load.one", "web1", 0) }, Code::InvalidArgument, "ends before"),
+        (v1::QueryRequest { servers: vec![], ..request("load.one", "web1", 0) }, Code::InvalidArgument, "servers"),
+    ] {
+        let status = office.client.query(request).await.unwrap_err();
+        assert!(status.code() == code && status.message().contains(word), "{status:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_an_offsite_copy_its_status_says_so_and_there_is_nothing_to_verify() {
+    let mut office = Office::open().await;
+    assert_eq!(office.describe("store", "").await.unwrap(), serde_json::json!({ "redis": null }));
+    let refused = office.verify_store().await.unwrap_err();
+    assert!(refused.code() == Code::FailedPrecondition && refused.message().contains("[redis]"), "{refused}");
 }

@@ -1,22 +1,23 @@
 //! The controller's side of the dictionary.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
+use std::sync::Arc;
 
+use prost::Message;
 use skynet_model::series::SeriesKey;
 use skynet_model::time::{Span, Timestamp};
 
+use super::wire::{Packed, Reader, zigzag32, zigzag64};
 use super::{MAX_ERROR_TEXT, MAX_SENSOR, MAX_SERIES};
 use crate::convert::{cut, labels_from_wire};
 use crate::error::{Code, WireError};
 use crate::v1;
 
 /// What one sweep of a batch says.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DecodedSweep {
     /// The sensor's id on the server.
-    pub sensor: String,
+    pub sensor: Arc<str>,
     /// When it began, by the server's wall clock.
     pub started: Timestamp,
     /// When it began, by the server's boot clock. Parts of one sweep share it and follow each other.
@@ -72,14 +73,32 @@ impl Decoded {
 /// Checks batches against the stream's dictionary. One per stream.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    slots: HashMap<u32, u32, BuildHasherDefault<IdHasher>>,
+    ids: Ids,
     free: Vec<u32>,
     next_slot: u32,
     last_id: u32,
     last_seq: u64,
     last_late: u64,
     late_boot: String,
+    sensors: Vec<Arc<str>>,
+    /// Where the next sweep's sensor is, if they come in the order of the batch before.
+    next_sensor: usize,
+    scratch: Scratch,
 }
+
+/// Memory that is used again for every batch.
+#[derive(Debug, Default)]
+struct Scratch {
+    sweeps: Vec<Range<usize>>,
+    retired: Vec<u32>,
+    series: Vec<u8>,
+    values: Vec<u8>,
+}
+
+/// Most sweeps of one batch.
+const MAX_SWEEPS: usize = 10_000;
+/// Sensors whose ids are remembered; beyond them an id is made anew for each sweep.
+const SENSORS: usize = 256;
 
 impl Decoder {
     /// An empty dictionary.
@@ -91,50 +110,94 @@ impl Decoder {
     /// How many series are live.
     #[must_use]
     pub fn live(&self) -> usize {
-        self.slots.len()
+        self.ids.live
     }
 
-    /// Checks `batch` and fills `out`, whose former content is dropped.
+    /// Checks a `ReadingBatch` as it came from the wire and fills `out`, whose former content is dropped.
     ///
     /// # Errors
     /// [`WireError`], whose code goes into a `Refusal`. The stream must end then, and `out` must not be used.
-    pub fn decode(&mut self, batch: &v1::ReadingBatch, out: &mut Decoded) -> Result<(), WireError> {
+    pub fn decode(&mut self, batch: &[u8], out: &mut Decoded) -> Result<(), WireError> {
         out.announced.clear();
         out.retired.clear();
         out.sweeps.clear();
         out.readings.clear();
-        self.sequence(batch)?;
-        out.seq = batch.seq;
-        out.late = batch.late;
-        out.boot_id = (!batch.boot_id.is_empty()).then(|| batch.boot_id.clone());
-        for announce in &batch.announce {
-            self.announce(announce, out)?;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.sweeps.clear();
+        scratch.retired.clear();
+        let result = self.batch(batch, &mut scratch, out);
+        self.scratch = scratch;
+        result
+    }
+
+    fn batch(&mut self, batch: &[u8], scratch: &mut Scratch, out: &mut Decoded) -> Result<(), WireError> {
+        let (mut seq, mut base_ms, mut late, mut boot_id) = (0, 0, false, "");
+        let mut announced = false;
+        let mut packed = Packed::None;
+        let mut reader = Reader::new(batch);
+        while let Some((number, value)) = reader.field()? {
+            match number {
+                1 => seq = value.number()?,
+                2 => base_ms = value.number()?.cast_signed(),
+                3 => announced = true,
+                4 => packed.add(value, &mut scratch.series)?,
+                5 => {
+                    let (length, end) = (value.bytes()?.len(), batch.len() - reader.left());
+                    if scratch.sweeps.len() >= MAX_SWEEPS {
+                        let message = format!("a batch has more than {MAX_SWEEPS} sweeps");
+                        return Err(WireError::new(Code::TooLarge, message));
+                    }
+                    scratch.sweeps.push(end - length..end);
+                }
+                6 => late = value.number()? != 0,
+                7 => boot_id = value.text()?,
+                _ => {}
+            }
         }
-        for sweep in &batch.sweeps {
-            self.sweep(batch.base_ms, sweep, out)?;
+        let mut retired = Reader::new(packed.bytes(&scratch.series));
+        while !retired.is_empty() {
+            #[allow(clippy::cast_possible_truncation, reason = "a 32-bit number is the low half of what is there")]
+            scratch.retired.push(retired.varint()? as u32);
         }
-        for id in &batch.retire {
-            let slot = self.slots.remove(id).ok_or_else(|| unknown(i64::from(*id), "a retirement"))?;
+        self.sequence(seq, late, boot_id)?;
+        (out.seq, out.late) = (seq, late);
+        out.boot_id = (!boot_id.is_empty()).then(|| boot_id.to_owned());
+        if announced {
+            let mut reader = Reader::new(batch);
+            while let Some((number, value)) = reader.field()? {
+                if number == 3 {
+                    let announce = v1::SeriesAnnounce::decode(value.bytes()?);
+                    self.announce(&announce.map_err(|e| WireError::malformed(e.to_string()))?, out)?;
+                }
+            }
+        }
+        for at in 0..scratch.sweeps.len() {
+            let range = scratch.sweeps[at].clone();
+            self.sweep(base_ms, &batch[range], scratch, out)?;
+        }
+        for id in &scratch.retired {
+            let slot = self.ids.remove(*id).ok_or_else(|| unknown(i64::from(*id), "a retirement"))?;
             self.free.push(slot);
             out.retired.push(slot);
         }
+        self.ids.tidy();
         Ok(())
     }
 
-    fn sequence(&mut self, batch: &v1::ReadingBatch) -> Result<(), WireError> {
-        if batch.boot_id.len() > 64 || (!batch.late && !batch.boot_id.is_empty()) {
+    fn sequence(&mut self, seq: u64, late: bool, boot_id: &str) -> Result<(), WireError> {
+        if boot_id.len() > 64 || (!late && !boot_id.is_empty()) {
             return Err(WireError::malformed("a batch's boot id is too long, or stands in a batch that is not late"));
         }
-        if batch.late && batch.boot_id != self.late_boot {
-            self.late_boot.clone_from(&batch.boot_id);
+        if late && boot_id != self.late_boot {
+            boot_id.clone_into(&mut self.late_boot);
             self.last_late = 0;
         }
-        let last = if batch.late { &mut self.last_late } else { &mut self.last_seq };
-        if batch.seq <= *last {
-            let message = format!("batch {} came after batch {last}; sequence numbers only rise", batch.seq);
+        let last = if late { &mut self.last_late } else { &mut self.last_seq };
+        if seq <= *last {
+            let message = format!("batch {seq} came after batch {last}; sequence numbers only rise");
             return Err(WireError::new(Code::Sequence, message));
         }
-        *last = batch.seq;
+        *last = seq;
         Ok(())
     }
 
@@ -143,7 +206,7 @@ impl Decoder {
             let message = format!("series id {} was announced after {}; ids only rise", announce.id, self.last_id);
             return Err(WireError::new(Code::Sequence, message));
         }
-        if self.slots.len() >= MAX_SERIES {
+        if self.ids.live >= MAX_SERIES {
             let message = format!("more than {MAX_SERIES} series are live on this stream; use fewer labels or sensors");
             return Err(WireError::new(Code::TooManySeries, message));
         }
@@ -154,47 +217,89 @@ impl Decoder {
             self.next_slot += 1;
             self.next_slot - 1
         });
-        self.slots.insert(announce.id, slot);
+        self.ids.push(announce.id, slot);
         out.announced.push((slot, key));
         Ok(())
     }
 
-    fn sweep(&mut self, base_ms: i64, sweep: &v1::Sweep, out: &mut Decoded) -> Result<(), WireError> {
-        if sweep.sensor.is_empty() || sweep.sensor.len() > MAX_SENSOR {
+    fn sweep(&mut self, base_ms: i64, sweep: &[u8], scratch: &mut Scratch, out: &mut Decoded) -> Result<(), WireError> {
+        let (mut sensor, mut error) = ("", "");
+        let (mut offset_ms, mut boot_ms, mut complete, mut every_ms) = (0, 0, false, 0);
+        let (mut series, mut values) = (Packed::None, Packed::None);
+        let mut reader = Reader::new(sweep);
+        while let Some((number, value)) = reader.field()? {
+            match number {
+                1 => sensor = value.text()?,
+                2 => offset_ms = zigzag64(value.number()?),
+                3 => boot_ms = value.number()?.cast_signed(),
+                4 => series.add(value, &mut scratch.series)?,
+                5 => values.add(value, &mut scratch.values)?,
+                6 => complete = value.number()? != 0,
+                7 => error = value.text()?,
+                8 => every_ms = value.number()? & u64::from(u32::MAX),
+                _ => {}
+            }
+        }
+        if sensor.is_empty() || sensor.len() > MAX_SENSOR {
             return Err(WireError::malformed("a sweep's sensor id is empty or too long"));
         }
-        if sweep.series.len() != sweep.values.len() {
-            let (ids, values) = (sweep.series.len(), sweep.values.len());
-            let message = format!("a sweep of {} has {ids} series and {values} values", sweep.sensor);
+        let (series, values) = (series.bytes(&scratch.series), values.bytes(&scratch.values));
+        // A varint ends with the byte whose top bit is not set.
+        let ids = series.iter().filter(|byte| **byte < 0x80).count();
+        let (values, rest) = values.as_chunks::<8>();
+        if ids != values.len() || !rest.is_empty() {
+            let message = format!("a sweep of {sensor} has {ids} series and {} values", values.len());
             return Err(WireError::malformed(message));
         }
-        if !sweep.error.is_empty() && (!sweep.series.is_empty() || sweep.complete) {
-            let message = format!("a failed sweep of {} has readings or is marked complete", sweep.sensor);
+        if !error.is_empty() && (ids > 0 || complete) {
+            let message = format!("a failed sweep of {sensor} has readings or is marked complete");
             return Err(WireError::malformed(message));
         }
         let first = out.readings.len();
-        out.readings.reserve(sweep.series.len());
-        let mut id: i64 = 0;
-        for (step, value) in sweep.series.iter().zip(&sweep.values) {
-            id += i64::from(*step);
-            let slot = u32::try_from(id).ok().and_then(|id| self.slots.get(&id));
-            let slot = *slot.ok_or_else(|| unknown(id, &sweep.sensor))?;
+        out.readings.reserve(ids);
+        let mut steps = Reader::new(series);
+        let (mut id, mut hint) = (0i64, 0usize);
+        for value in values {
+            id += i64::from(zigzag32(steps.varint()?));
+            let slot = u32::try_from(id).ok().and_then(|id| self.ids.find(id, &mut hint));
+            let slot = slot.ok_or_else(|| unknown(id, sensor))?;
+            let value = f64::from_le_bytes(*value);
             if !value.is_finite() {
-                let message = format!("series id {id} of {} has the value {value}; values are finite", sweep.sensor);
+                let message = format!("series id {id} of {sensor} has the value {value}; values are finite");
                 return Err(WireError::new(Code::NotFinite, message));
             }
-            out.readings.push((slot, *value));
+            out.readings.push((slot, value));
+        }
+        if !steps.is_empty() {
+            return Err(WireError::malformed(format!("a series id of {sensor} does not end")));
         }
         out.sweeps.push(DecodedSweep {
-            sensor: sweep.sensor.clone(),
-            started: Timestamp(base_ms.saturating_add(sweep.offset_ms)),
-            boot_ms: sweep.boot_ms,
-            every: Span(i64::from(sweep.every_ms)),
-            complete: sweep.complete,
-            error: (!sweep.error.is_empty()).then(|| cut(&sweep.error, MAX_ERROR_TEXT).to_owned()),
+            sensor: self.sensor(sensor),
+            started: Timestamp(base_ms.saturating_add(offset_ms)),
+            boot_ms,
+            every: Span(every_ms.cast_signed()),
+            complete,
+            error: (!error.is_empty()).then(|| cut(error, MAX_ERROR_TEXT).to_owned()),
             readings: first..out.readings.len(),
         });
         Ok(())
+    }
+
+    fn sensor(&mut self, id: &str) -> Arc<str> {
+        let expected = self.sensors.get(self.next_sensor).filter(|known| &***known == id);
+        let at = match expected {
+            Some(_) => Some(self.next_sensor),
+            None => self.sensors.iter().position(|known| &**known == id),
+        };
+        if let Some(at) = at {
+            self.next_sensor = if at + 1 < self.sensors.len() { at + 1 } else { 0 };
+            return Arc::clone(&self.sensors[at]);
+        }
+        let new: Arc<str> = id.into();
+        if self.sensors.len() < SENSORS {
+            self.sensors.push(Arc::clone(&new));
+        }
+        new
     }
 }
 
@@ -202,23 +307,48 @@ fn unknown(id: i64, place: &str) -> WireError {
     WireError::new(Code::UnknownSeries, format!("{place} names series id {id}, which is not announced or was retired"))
 }
 
-/// Ids are small and rising: one multiplication spreads them.
+/// Ids in order with their slots. Ids rise, and a sweep names them in the same order each time, so that the next is nearly
+/// always beside the last.
 #[derive(Debug, Default)]
-struct IdHasher(u64);
+struct Ids {
+    list: Vec<(u32, u32)>,
+    live: usize,
+}
 
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
+/// The slot of an id that was retired.
+const RETIRED: u32 = u32::MAX;
+
+impl Ids {
+    fn push(&mut self, id: u32, slot: u32) {
+        self.list.push((id, slot));
+        self.live += 1;
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    #[inline]
+    fn find(&self, id: u32, hint: &mut usize) -> Option<u32> {
+        let at = match self.list.get(*hint) {
+            Some((here, _)) if *here == id => *hint,
+            Some(_) | None => self.list.binary_search_by_key(&id, |(id, _)| *id).ok()?,
+        };
+        *hint = at + 1;
+        let slot = self.list[at].1;
+        (slot != RETIRED).then_some(slot)
+    }
+
+    fn remove(&mut self, id: u32) -> Option<u32> {
+        let at = self.list.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        let slot = std::mem::replace(&mut self.list[at].1, RETIRED);
+        if slot == RETIRED {
+            return None;
         }
+        self.live -= 1;
+        Some(slot)
     }
 
-    fn write_u32(&mut self, id: u32) {
-        // The multiplier is 2^64 divided by the golden ratio; the map takes the top bits.
-        self.0 = u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// Forgets retired ids once they are the most.
+    fn tidy(&mut self) {
+        if self.list.len() > 2 * self.live + 64 {
+            self.list.retain(|(_, slot)| *slot != RETIRED);
+        }
     }
 }

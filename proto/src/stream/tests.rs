@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use prost::Message;
 use skynet_model::series::SeriesKey;
 use skynet_model::time::{Span, Timestamp};
 
@@ -50,7 +51,7 @@ impl Pair {
 
     fn take(&mut self, batch: &v1::ReadingBatch) -> Vec<(String, f64)> {
         let mut out = Decoded::default();
-        self.decoder.decode(batch, &mut out).unwrap();
+        self.decoder.decode(&batch.encode_to_vec(), &mut out).unwrap();
         for (slot, key) in out.announced.drain(..) {
             assert!(self.names.insert(slot, key).is_none(), "slot {slot} is in use");
         }
@@ -139,7 +140,7 @@ fn a_failed_sweep_carries_its_reason_and_keeps_the_series() {
     let long = "\u{e9}".repeat(MAX_ERROR_TEXT);
     let batch = pair.encoder.batch(2, false, [SweepPart { result: Err(&long), ..part(&sensor, &none) }]);
     let mut out = Decoded::default();
-    pair.decoder.decode(&batch, &mut out).unwrap();
+    pair.decoder.decode(&batch.encode_to_vec(), &mut out).unwrap();
     let (sweep, readings) = out.sweeps().next().unwrap();
     assert!(!sweep.complete && readings.is_empty());
     assert_eq!(sweep.error.as_ref().unwrap().len(), MAX_ERROR_TEXT);
@@ -176,7 +177,7 @@ fn sweep(series: &[i32], values: &[f64]) -> v1::Sweep {
 }
 
 fn refuse(decoder: &mut Decoder, batch: &v1::ReadingBatch) -> Code {
-    decoder.decode(batch, &mut Decoded::default()).unwrap_err().code
+    decoder.decode(&batch.encode_to_vec(), &mut Decoded::default()).unwrap_err().code
 }
 
 #[test]
@@ -184,7 +185,7 @@ fn each_kind_of_bad_batch_is_refused_with_its_code() {
     let fresh = || {
         let mut decoder = Decoder::new();
         let first = v1::ReadingBatch { announce: vec![announce(1), announce(2)], ..batch(5) };
-        decoder.decode(&first, &mut Decoded::default()).unwrap();
+        decoder.decode(&first.encode_to_vec(), &mut Decoded::default()).unwrap();
         decoder
     };
     let with = |sweep: v1::Sweep| v1::ReadingBatch { sweeps: vec![sweep], ..batch(6) };
@@ -217,7 +218,7 @@ fn each_kind_of_bad_batch_is_refused_with_its_code() {
     for (bad, code) in cases {
         assert_eq!(refuse(&mut fresh(), &bad), code, "{bad:?}");
     }
-    fresh().decode(&with(sweep(&[2, -1], &[1.0, 2.0])), &mut Decoded::default()).unwrap();
+    fresh().decode(&with(sweep(&[2, -1], &[1.0, 2.0])).encode_to_vec(), &mut Decoded::default()).unwrap();
 }
 
 #[test]
@@ -225,7 +226,7 @@ fn late_batches_have_a_sequence_of_their_own_per_boot() {
     let mut decoder = Decoder::new();
     let late = |seq, boot: &str| v1::ReadingBatch { late: true, boot_id: boot.to_owned(), ..batch(seq) };
     for good in [batch(10), late(3, ""), batch(11), late(4, ""), late(1, "other"), late(2, "other")] {
-        decoder.decode(&good, &mut Decoded::default()).unwrap();
+        decoder.decode(&good.encode_to_vec(), &mut Decoded::default()).unwrap();
     }
     assert_eq!(refuse(&mut decoder, &late(2, "other")), Code::Sequence);
 }
@@ -235,11 +236,56 @@ fn more_series_than_the_cap_end_the_stream() {
     let mut decoder = Decoder::new();
     let cap = u32::try_from(MAX_SERIES).unwrap();
     let full = v1::ReadingBatch { announce: (1..=cap).map(announce).collect(), ..batch(1) };
-    decoder.decode(&full, &mut Decoded::default()).unwrap();
+    decoder.decode(&full.encode_to_vec(), &mut Decoded::default()).unwrap();
     let swap = v1::ReadingBatch { retire: vec![7], ..batch(2) };
-    decoder.decode(&swap, &mut Decoded::default()).unwrap();
+    decoder.decode(&swap.encode_to_vec(), &mut Decoded::default()).unwrap();
     let one = v1::ReadingBatch { announce: vec![announce(cap + 1)], ..batch(3) };
-    decoder.decode(&one, &mut Decoded::default()).unwrap();
+    decoder.decode(&one.encode_to_vec(), &mut Decoded::default()).unwrap();
     let over = v1::ReadingBatch { announce: vec![announce(cap + 2)], ..batch(4) };
     assert_eq!(refuse(&mut decoder, &over), Code::TooManySeries);
+}
+
+/// A batch's bytes with a repeated number in pieces: the encoding allows one by one, packed, and any mix.
+#[test]
+fn repeated_numbers_may_come_in_pieces_and_unknown_fields_are_passed_over() {
+    let mut bytes =
+        v1::ReadingBatch { announce: vec![announce(1), announce(2), announce(300)], ..batch(1) }.encode_to_vec();
+    let mut inner = v1::Sweep { sensor: "s".to_owned(), every_ms: 7, ..v1::Sweep::default() }.encode_to_vec();
+    // Field 4: 1 alone, then 1 and 298 packed (zigzag: 2, 2, 596); field 5: two packed, one alone; field 99: unknown.
+    inner.extend([0x20, 2, 0x22, 3, 2, 0xd4, 0x04]);
+    inner.extend([0x2a, 16]);
+    inner.extend(1.5f64.to_le_bytes());
+    inner.extend(2.5f64.to_le_bytes());
+    inner.push(0x29);
+    inner.extend(3.5f64.to_le_bytes());
+    inner.extend([0x98, 0x06, 1]);
+    bytes.extend([0x2a, u8::try_from(inner.len()).unwrap()]);
+    bytes.extend(&inner);
+    let reference = v1::ReadingBatch::decode(&bytes[..]).unwrap();
+    assert_eq!(reference.sweeps[0].series, [1, 1, 298]);
+    assert_eq!(reference.sweeps[0].values, [1.5, 2.5, 3.5]);
+    let (mut decoder, mut out) = (Decoder::new(), Decoded::default());
+    decoder.decode(&bytes, &mut out).unwrap();
+    let (sweep, readings) = out.sweeps().next().unwrap();
+    assert_eq!((readings, sweep.every), (&[(0, 1.5), (1, 2.5), (2, 3.5)][..], Span(7)));
+    // The same again, only packed: memory of the batch before is not taken for this one's.
+    let again = v1::ReadingBatch { sweeps: vec![self::sweep(&[1], &[9.0])], ..batch(2) };
+    decoder.decode(&again.encode_to_vec(), &mut out).unwrap();
+    assert_eq!(out.sweeps().next().unwrap().1, [(0, 9.0)]);
+}
+
+#[test]
+fn ids_that_were_retired_stay_retired_however_many_there_were() {
+    let mut decoder = Decoder::new();
+    let mut out = Decoded::default();
+    for round in 0..200u32 {
+        let fresh = v1::ReadingBatch { announce: vec![announce(round + 1)], ..batch(u64::from(2 * round + 1)) };
+        decoder.decode(&fresh.encode_to_vec(), &mut out).unwrap();
+        let gone = v1::ReadingBatch { retire: vec![round + 1], ..batch(u64::from(2 * round + 2)) };
+        decoder.decode(&gone.encode_to_vec(), &mut out).unwrap();
+        assert_eq!(out.retired, [0]);
+    }
+    assert_eq!(decoder.live(), 0);
+    let old = v1::ReadingBatch { sweeps: vec![sweep(&[7], &[1.0])], ..batch(1000) };
+    assert_eq!(refuse(&mut decoder, &old), Code::UnknownSeries);
 }

@@ -429,7 +429,6 @@ impl World {
                     self.tell_engine_checked(Input::Wake)?;
                     self.servers[n].note_told(sensor, self.now, &readings, end);
                     let sweep = Sweep {
-                        server: &server,
                         sensor,
                         every: Span(SWEEP),
                         started: Timestamp(started),
@@ -438,7 +437,7 @@ impl World {
                         end,
                     };
                     let mut out = Vec::new();
-                    self.engine.sweep(Timestamp(self.now), sweep, &mut out);
+                    self.engine.sweep(Timestamp(self.now), &server, &sweep, &mut out);
                     self.check_decisions(&out)?;
                     self.decided(out);
                 }

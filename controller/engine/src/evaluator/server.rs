@@ -1,11 +1,13 @@
 //! One server: its session, its series, and the instances they make.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use skynet_model::name::{IncidentId, ScenarioName, ServerId};
-use skynet_model::series::{Labels, SeriesKey};
+use skynet_model::series::{Labels, Reading, SeriesKey};
 use skynet_model::time::Timestamp;
 
+use super::board::Board;
 use super::dictionary::{CONNECTED, Dictionary, Sight, patience};
 use super::held::Held;
 use super::instance::{Instance, Watch};
@@ -13,7 +15,7 @@ use super::join::applying;
 use super::rule::Rules;
 use super::slab::Slab;
 use super::truth::Tick;
-use super::{Pass, Signal};
+use super::{Firing, Pass, Signal};
 use crate::timers::Timer;
 use crate::{Sweep, SweepEnd};
 
@@ -27,12 +29,15 @@ pub(crate) struct Server {
     /// Whether its ledger's inventory has been merged in this session.
     pub(crate) merged: bool,
     pub(crate) boot: String,
+    /// Rises with every session: one that was superseded has no say any more.
+    pub(crate) session: u64,
     /// Sensors its profiles declare.
     pub(super) declared: Vec<Box<str>>,
     /// By rule: whether it is about this server.
     pub(super) applies: Vec<bool>,
     pub(super) dictionary: Dictionary,
     pub(super) instances: Slab<Box<Instance>>,
+    pub(super) board: Board,
     pub(super) by_labels: BTreeMap<(u32, Labels), u32>,
     pub(super) counts: BTreeMap<u32, u32>,
     pub(super) capped: BTreeSet<u32>,
@@ -65,10 +70,12 @@ impl Server {
             connected: false,
             merged: false,
             boot: String::new(),
+            session: 0,
             declared: Vec::new(),
             applies: Vec::new(),
             dictionary: Dictionary::default(),
             instances: Slab::default(),
+            board: Board::default(),
             by_labels: BTreeMap::new(),
             counts: BTreeMap::new(),
             capped: BTreeSet::new(),
@@ -102,10 +109,13 @@ impl Server {
 
     /// Makes the instances anew. Scenarios with unchanged text go on where they were.
     pub(crate) fn rebuild(&mut self, kept: Vec<Kept>, pass: &mut Pass<'_>) {
-        for (i, _) in self.instances.iter() {
-            pass.timers.set(Timer::Instance { server: self.number, instance: i }, None);
+        for (i, instance) in self.instances.iter() {
+            if instance.due.is_some() {
+                pass.found.timer(Timer::Instance { server: self.number, instance: i }, None);
+            }
         }
         self.instances = Slab::default();
+        self.board = Board::default();
         self.by_labels.clear();
         self.counts.clear();
         self.capped.clear();
@@ -141,6 +151,7 @@ impl Server {
         self.connected = true;
         self.merged = false;
         self.boot = boot;
+        self.session += 1;
         self.say_connected(pass.now, 1.0);
         self.rebuild(kept, pass);
     }
@@ -156,16 +167,16 @@ impl Server {
 
     /// Takes it for away when it has not been seen at all.
     pub(crate) fn give_up_waiting(&mut self, pass: &mut Pass<'_>) {
-        if !self.connected && self.dictionary.series.get(CONNECTED).is_some_and(|s| s.sight == Sight::Silent) {
+        if !self.connected && self.dictionary.point(CONNECTED).is_some_and(|p| p.sight == Sight::Silent) {
             self.say_connected(pass.now, 0.0);
             self.evaluate(pass, None);
         }
     }
 
     fn say_connected(&mut self, now: Timestamp, value: f64) {
-        if let Some(series) = self.dictionary.series.get_mut(CONNECTED) {
-            series.time = now;
-            series.sight = Sight::Known;
+        self.dictionary.connected = now;
+        if let Some(point) = self.dictionary.point_mut(CONNECTED) {
+            point.sight = Sight::Known;
         }
         self.fill(CONNECTED, value);
     }
@@ -173,13 +184,13 @@ impl Server {
     fn forget_sensors(&mut self, pass: &mut Pass<'_>) {
         for sensor in 0..self.dictionary.sensors.len() {
             self.blind(sensor as u16);
-            pass.timers.set(Timer::Sensor { server: self.number, sensor: sensor as u16 }, None);
+            self.alarm(sensor as u16, None, pass);
         }
     }
 
     /// A series got its id.
     pub(crate) fn announce(&mut self, id: u32, key: SeriesKey, pass: &mut Pass<'_>) {
-        let used = self.dictionary.by_wire(id, &mut 0);
+        let used = self.dictionary.by_wire(id);
         if let Some(series) = used.and_then(|at| self.dictionary.series.get(at)) {
             if series.key == key {
                 return;
@@ -195,20 +206,28 @@ impl Server {
             None if self.series_capped => {}
             None => {
                 self.series_capped = true;
-                pass.signals.push(Signal::SeriesCapped { server: self.id.clone() });
+                pass.found.signals.push(Signal::SeriesCapped { server: self.id.clone() });
             }
         }
     }
 
     /// A series ended.
     pub(crate) fn retire(&mut self, id: u32, pass: &mut Pass<'_>) {
-        let Some(series) = self.dictionary.retire(id) else { return };
-        for (i, slot) in series.users {
-            if let Some(instance) = self.instances.get_mut(i) {
-                instance.values[usize::from(slot)] = f64::NAN;
-                instance.bound[usize::from(slot)] = None;
+        let Some((at, point)) = self.dictionary.retire(id) else { return };
+        let mut place = point.users;
+        while let Some(link) = self.board.linked(place) {
+            place = link.next;
+            let i = link.instance;
+            if let (Some(head), Some(instance)) = (self.board.head_mut(i), self.instances.get_mut(i)) {
+                head.loose = true;
+                instance.bound.iter_mut().filter(|bound| **bound == Some(at)).for_each(|bound| *bound = None);
                 self.loose.insert(i);
             }
+        }
+        self.board.fill(point.users, f64::NAN, &mut self.dirty);
+        let mut users = point.users;
+        while let Some(link) = self.board.linked(users) {
+            self.board.unlink(&mut users, link.instance);
         }
         self.loosen();
         self.evaluate(pass, None);
@@ -225,17 +244,26 @@ impl Server {
         if sweep.started_boot_ms < sensor.begun || (sweep.started_boot_ms == sensor.begun && sensor.ended) {
             return;
         }
+        if sensor.begun != sweep.started_boot_ms {
+            sensor.sweep = sensor.sweep.wrapping_add(1);
+            sensor.started = [sweep.started, sensor.started[0]];
+        }
         sensor.begun = sweep.started_boot_ms;
+        let turn = sensor.sweep;
         sensor.ended = sweep.end != SweepEnd::Partial;
+        // Its timer may not have been heard of yet: what was too old was unknown until now.
+        if sensor.fresh && sensor.until <= pass.now {
+            self.blind(number);
+            self.evaluate(pass, None);
+        }
         if sweep.end == SweepEnd::Failed {
             self.blind(number);
             self.evaluate(pass, None);
             return;
         }
-        let mut hint = 0;
         for (id, value) in sweep.readings {
-            if let Some(at) = self.dictionary.by_wire(*id, &mut hint).filter(|_| value.is_finite()) {
-                self.read(at, number, *value, sweep);
+            if let Some(at) = self.dictionary.by_wire(*id).filter(|_| value.is_finite()) {
+                self.read(at, number, turn, *value);
             }
         }
         if sweep.end == SweepEnd::Complete {
@@ -245,16 +273,14 @@ impl Server {
         }
     }
 
-    fn read(&mut self, at: u32, sensor: u16, value: f64, sweep: &Sweep<'_>) {
-        let Some(series) = self.dictionary.series.get_mut(at) else { return };
-        series.time = sweep.started;
-        series.sweep = sweep.started_boot_ms;
-        let (before, sight) = (series.sensor, series.sight);
-        let same = sight == Sight::Known && series.value.to_bits() == value.to_bits();
-        series.sight = Sight::Known;
-        if before != Some(sensor) {
-            series.sensor = Some(sensor);
-            self.dictionary.change_sensor(at, before, sensor);
+    #[inline]
+    fn read(&mut self, at: u32, sensor: u16, turn: u32, value: f64) {
+        let Some(point) = self.dictionary.point_mut(at) else { return };
+        point.sweep = turn;
+        let sight = std::mem::replace(&mut point.sight, Sight::Known);
+        let same = sight == Sight::Known && point.value.to_bits() == value.to_bits();
+        if point.sensor() != Some(sensor) {
+            self.dictionary.change_sensor(at, sensor);
         }
         if !same {
             self.fill(at, value);
@@ -268,19 +294,18 @@ impl Server {
     fn complete(&mut self, number: u16, sweep: &Sweep<'_>, pass: &mut Pass<'_>) {
         let Some(sensor) = self.dictionary.sensors.get_mut(usize::from(number)) else { return };
         sensor.until = pass.now.plus(patience(sweep.every));
-        let (was_fresh, until) = (sensor.fresh, sensor.until);
+        let (was_fresh, until, turn) = (sensor.fresh, sensor.until, sensor.sweep);
         sensor.fresh = true;
-        let timer = Timer::Sensor { server: self.number, sensor: number };
         // A later time is looked up when the timer is due, so that a sweep moves no timer.
-        if pass.timers.get(&timer).is_none_or(|at| at > until) {
-            pass.timers.set(timer, Some(until));
+        if sensor.alarm.is_none_or(|at| at > until) {
+            self.alarm(number, Some(until), pass);
         }
         let mut lost = false;
         for m in 0..self.dictionary.members(number) {
             let Some(at) = self.dictionary.member(number, m) else { continue };
-            let Some(series) = self.dictionary.series.get_mut(at) else { continue };
-            if series.sweep != sweep.started_boot_ms && series.sight != Sight::Gone {
-                series.sight = Sight::Gone;
+            let Some(point) = self.dictionary.point_mut(at) else { continue };
+            if point.sweep != turn && point.sight != Sight::Gone {
+                point.sight = Sight::Gone;
                 lost = true;
                 self.fill(at, f64::NAN);
             }
@@ -296,8 +321,8 @@ impl Server {
         sensor.fresh = false;
         for m in 0..self.dictionary.members(number) {
             let Some(at) = self.dictionary.member(number, m) else { continue };
-            if let Some(series) = self.dictionary.series.get_mut(at) {
-                series.sight = Sight::Silent;
+            if let Some(point) = self.dictionary.point_mut(at) {
+                point.sight = Sight::Silent;
             }
             self.fill(at, f64::NAN);
         }
@@ -306,54 +331,87 @@ impl Server {
 
     /// A sensor's readings may have become too old.
     pub(crate) fn check_sensor(&mut self, number: u16, pass: &mut Pass<'_>) {
-        let Some(sensor) = self.dictionary.sensors.get(usize::from(number)) else { return };
+        let Some(sensor) = self.dictionary.sensors.get_mut(usize::from(number)) else { return };
+        sensor.alarm = None;
         if !sensor.fresh {
             return;
         }
         if sensor.until > pass.now {
-            pass.timers.set(Timer::Sensor { server: self.number, sensor: number }, Some(sensor.until));
+            let until = sensor.until;
+            self.alarm(number, Some(until), pass);
             return;
         }
         self.blind(number);
         self.evaluate(pass, None);
     }
 
-    fn fill(&mut self, at: u32, value: f64) {
-        let Some(series) = self.dictionary.series.get_mut(at) else { return };
-        series.value = value;
-        for (i, slot) in &series.users {
-            if let Some(instance) = self.instances.get_mut(*i) {
-                instance.values[usize::from(*slot)] = value;
-                if !instance.dirty {
-                    instance.dirty = true;
-                    self.dirty.push(*i);
-                }
-            }
+    /// Moves the timer that says when a sensor's readings are too old.
+    fn alarm(&mut self, number: u16, at: Option<Timestamp>, pass: &mut Pass<'_>) {
+        let Some(sensor) = self.dictionary.sensors.get_mut(usize::from(number)) else { return };
+        if sensor.alarm != at {
+            sensor.alarm = at;
+            pass.found.timer(Timer::Sensor { server: self.number, sensor: number }, at);
         }
     }
 
+    fn fill(&mut self, at: u32, value: f64) {
+        let Some(point) = self.dictionary.point_mut(at) else { return };
+        point.value = value;
+        self.board.fill(point.users, value, &mut self.dirty);
+    }
+
+    /// Something besides its values has changed: the whole instance has to be looked at.
     pub(super) fn soil(&mut self, i: u32) {
-        if let Some(instance) = self.instances.get_mut(i)
-            && !instance.dirty
-        {
-            instance.dirty = true;
-            self.dirty.push(i);
+        if let Some(head) = self.board.head_mut(i) {
+            head.quiet = false;
+            self.board.soil(i, &mut self.dirty);
         }
     }
 
     fn loosen(&mut self) {
         for i in &self.loose {
-            if let Some(instance) = self.instances.get_mut(*i)
-                && !instance.dirty
-            {
-                instance.dirty = true;
-                self.dirty.push(*i);
+            self.board.soil(*i, &mut self.dirty);
+        }
+    }
+
+    /// What `when`, `clear` and `verify` of an instance read, as far as it is known.
+    pub(super) fn readings(&self, instance: u32) -> Vec<Reading> {
+        let Some(instance) = self.instances.get(instance) else { return Vec::new() };
+        let mut seen = Vec::new();
+        let mut readings = Vec::new();
+        for at in instance.bound.iter().flatten() {
+            let known = self.dictionary.point(*at).filter(|p| p.sight == Sight::Known && !p.value.is_nan());
+            let series = self.dictionary.series.get(*at);
+            if let (Some(point), Some(series)) = (known.filter(|_| !seen.contains(at)), series) {
+                seen.push(*at);
+                let time = self.dictionary.time(point);
+                readings.push(Reading { series: series.key.clone(), value: point.value, time });
             }
         }
+        readings
+    }
+
+    /// What an instance that fires is about; none while its incident lives.
+    pub(super) fn firing(&self, number: u32, rules: &Rules) -> Option<Firing> {
+        let instance = self.instances.get(number).filter(|i| i.incident.is_none())?;
+        let rule = rules.get(instance.rule)?;
+        let first =
+            rule.joined().next().and_then(|(slot, _)| self.board.values(number, rule.slots.len()).get(slot).copied());
+        Some(Firing {
+            server: self.id.clone(),
+            scenario: Arc::clone(&rule.scenario),
+            labels: instance.labels.clone(),
+            since: instance.held.first()?,
+            readings: self.readings(number),
+            value: first.filter(|v| !v.is_nan()),
+        })
     }
 
     /// Time has passed for an instance.
     pub(crate) fn look_again(&mut self, i: u32, pass: &mut Pass<'_>) {
+        if let Some(instance) = self.instances.get_mut(i) {
+            instance.due = None;
+        }
         self.soil(i);
         self.evaluate(pass, None);
     }

@@ -264,7 +264,6 @@ impl World {
         let end = if failed { SweepEnd::Failed } else { SweepEnd::Complete };
         self.call(|engine, now, out| {
             let sweep = Sweep {
-                server: &id,
                 sensor,
                 every: Span::seconds(1),
                 started: Timestamp(started),
@@ -272,7 +271,7 @@ impl World {
                 readings: &readings,
                 end,
             };
-            engine.sweep(now, sweep, out);
+            engine.sweep(now, &id, &sweep, out);
         });
     }
 

@@ -1,0 +1,140 @@
+//! Where a session brings its readings: the server's evaluator and the health of its sensors. They are taken in on the
+//! session's own thread; the core hears of them only when something was found.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use skynet_engine::{Seat, Sweep, SweepEnd};
+use skynet_model::time::{Span, Timestamp};
+use skynet_proto::stream::{Decoded, DecodedSweep};
+
+/// Sensors that are kept of one server.
+const MAX_SENSORS: usize = 1000;
+
+/// One sensor of a server.
+#[derive(Clone, Debug, Default)]
+pub struct Sensor {
+    /// Whether its last sweep succeeded.
+    pub healthy: bool,
+    /// What it says of itself.
+    pub message: String,
+    /// Its interval.
+    pub every: Span,
+    /// When its last sweep began, by the server's clock.
+    pub last_sweep: Option<Timestamp>,
+    /// Complete sweeps of this session.
+    pub sweeps: u64,
+    /// Sweeps that should have come between two that came, in this session.
+    pub missed: u64,
+    last_boot_ms: Option<i64>,
+}
+
+/// A session's sensors by id. Clones are the same ones.
+#[derive(Clone, Debug, Default)]
+pub struct Sensors(Arc<Mutex<List>>);
+
+/// In the order they were first heard of. A session gives a sensor's id as the same text each time, so that mostly two
+/// addresses are compared.
+type List = Vec<(Arc<str>, Sensor)>;
+
+impl Sensors {
+    fn lock(&self) -> MutexGuard<'_, List> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As they are now, by id.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<String, Sensor> {
+        self.lock().iter().map(|(id, sensor)| (id.to_string(), sensor.clone())).collect()
+    }
+
+    /// Forgets those that do not fit.
+    pub(super) fn retain(&self, fits: impl Fn(&str) -> bool) {
+        self.lock().retain(|(id, _)| fits(id));
+    }
+
+    pub(super) fn health(&self, id: &str, healthy: bool, message: String) {
+        if let Some(sensor) = sensor(&mut self.lock(), &id.into()) {
+            (sensor.healthy, sensor.message) = (healthy, message);
+        }
+    }
+}
+
+fn sensor<'a>(sensors: &'a mut List, id: &Arc<str>) -> Option<&'a mut Sensor> {
+    let same = sensors.iter().position(|(known, _)| Arc::ptr_eq(known, id));
+    let at = match same.or_else(|| sensors.iter().position(|(known, _)| known == id)) {
+        Some(at) => at,
+        None if sensors.len() >= MAX_SENSORS => return None,
+        None => {
+            sensors.push((Arc::clone(id), Sensor { healthy: true, ..Sensor::default() }));
+            sensors.len() - 1
+        }
+    };
+    sensors.get_mut(at).map(|(_, sensor)| sensor)
+}
+
+fn swept(sensor: &mut Sensor, sweep: &DecodedSweep) {
+    if let Some(error) = &sweep.error {
+        (sensor.healthy, sensor.message) = (false, error.clone());
+    } else if sweep.complete {
+        if !sensor.healthy {
+            (sensor.healthy, sensor.message) = (true, String::new());
+        }
+    } else {
+        return;
+    }
+    sensor.sweeps += 1;
+    sensor.last_sweep = Some(sweep.started);
+    // A new interval begins a new count; a quarter of one is jitter.
+    if let Some(last) = sensor.last_boot_ms.filter(|_| sensor.every == sweep.every && sweep.every.0 > 0) {
+        let intervals = (sweep.boot_ms - last + sweep.every.0 / 4) / sweep.every.0;
+        sensor.missed += u64::try_from(intervals - 1).unwrap_or(0);
+    }
+    (sensor.every, sensor.last_boot_ms) = (sweep.every, Some(sweep.boot_ms));
+}
+
+/// One session's desk; the core gives it when the session begins.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    pub(super) seat: Seat,
+    pub(super) sensors: Sensors,
+}
+
+impl Desk {
+    /// Takes a checked batch in. True when the core has to be told [`super::FromAgent::Found`].
+    ///
+    /// Late readings never trigger or verify anything; of a late batch only the names of its series count.
+    #[must_use]
+    pub fn take(&self, now: Timestamp, batch: &Decoded) -> bool {
+        // A newer session stands: this one's words count no more.
+        let Some(mut hot) = self.seat.enter(now) else { return false };
+        for (id, series) in &batch.announced {
+            hot.announce(*id, series.clone());
+        }
+        let mut sensors = (!batch.late).then(|| self.sensors.lock());
+        for (sweep, readings) in batch.sweeps() {
+            let Some(sensors) = &mut sensors else { break };
+            if let Some(sensor) = sensor(sensors, &sweep.sensor) {
+                swept(sensor, sweep);
+            }
+            let end = match (&sweep.error, sweep.complete) {
+                (Some(_), _) => SweepEnd::Failed,
+                (None, true) => SweepEnd::Complete,
+                (None, false) => SweepEnd::Partial,
+            };
+            hot.sweep(&Sweep {
+                sensor: &sweep.sensor,
+                every: sweep.every,
+                started: sweep.started,
+                started_boot_ms: sweep.boot_ms,
+                readings,
+                end,
+            });
+        }
+        drop(sensors);
+        for id in &batch.retired {
+            hot.retire(*id);
+        }
+        hot.leave()
+    }
+}
