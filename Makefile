@@ -48,7 +48,8 @@ test-full: test ## long runs: 10,000 seeds, hostile input, licences and bans; mi
 	cargo deny --locked check bans licenses sources
 
 # Each by itself, as it ships: built together they would share features that only one of them needs.
-BENCH_BUILD = cargo build --release --locked -p skynet-agent \
+BENCH_BUILD = cargo build --profile agent --locked -p skynet-agent \
+  && mkdir -p target/release && cp target/agent/skynet-agent target/release/skynet-agent \
   && cargo build --release --locked -p skynet-controller \
   && cargo build --release --locked -p skynet-tests --bin skynet-bench
 
