@@ -11,6 +11,7 @@ mod bytes;
 mod chunk;
 mod column;
 pub mod disk;
+mod fraction;
 mod keeper;
 mod mirror;
 mod names;
