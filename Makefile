@@ -10,7 +10,7 @@ export CARGO_TERM_COLOR ?= auto
 # nextest where the pinned version is installed, else cargo's own runner: the same tests.
 NEXTEST := $(shell cargo nextest --version 2>/dev/null | grep -q ' $(NEXTEST_VERSION) ' && echo yes)
 
-.PHONY: help demo test test-full lint bench fuzz package run-tests
+.PHONY: help demo test test-full lint bench bench-peers install-peers fuzz package run-tests
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,17 +41,40 @@ test-full: test ## long runs: 10,000 seeds, hostile input, licences and bans; mi
 	cargo deny --version 2>/dev/null | grep -q ' $(DENY_VERSION)$$' || cargo install --locked cargo-deny@$(DENY_VERSION)
 	cargo deny --locked check bans licenses sources
 
-bench: ## print the figures as JSON lines
-	cargo build --release --locked -p skynet-tests --bin skynet-bench
-	./target/release/skynet-bench
+# Each by itself, as it ships: built together they would share features that only one of them needs.
+BENCH_BUILD = cargo build --release --locked -p skynet-agent \
+  && cargo build --release --locked -p skynet-controller \
+  && cargo build --release --locked -p skynet-tests --bin skynet-bench
+
+PEERS := prometheus prometheus-node-exporter prometheus-alertmanager collectd
+
+bench: ## print the figures as JSON lines (QUICK=1: a first value of each, within a minute)
+	@$(BENCH_BUILD)
+	@./target/release/skynet-bench $(if $(QUICK),--quick) $(BENCH_ARGS)
+
+bench-peers: ## the same, then the same work through Prometheus, node_exporter and collectd, with ratios (needs root and apt-get)
+	@for peer in $(PEERS); do command -v $$peer >/dev/null || { $(MAKE) install-peers; break; }; done
+	@$(BENCH_BUILD)
+	@./target/release/skynet-bench --peers $(if $(QUICK),--quick) $(BENCH_ARGS)
+
+# Debian starts what it installs; a policy file that is there only meanwhile forbids that.
+install-peers:
+	@made=; \
+	[ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; made=yes; }; \
+	trap '[ -z "$$made" ] || rm -f /usr/sbin/policy-rc.d' EXIT; \
+	apt-get update -qq; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  prometheus prometheus-node-exporter prometheus-alertmanager collectd-core >/dev/null; \
+	if command -v systemctl >/dev/null 2>&1; then \
+	  systemctl disable prometheus prometheus-node-exporter prometheus-alertmanager collectd >/dev/null 2>&1 || true; fi
 
 fuzz: ## hostile policies, conditions and wire bytes, longer than in test
 	SKYNET_FUZZ_ROUNDS=$${SKYNET_FUZZ_ROUNDS:-100000} cargo test -p skynet-model -p skynet-proto --locked -- never_panics
 
 package: ## binaries as they ship, in target/package
-	cargo build --profile dist --locked -p skynet-agent
+	cargo build --profile agent --locked -p skynet-agent
 	cargo build --profile dist --locked -p skynet-controller
 	rm -rf target/package && mkdir -p target/package
 	tar -czf target/package/skynet-$$(cargo pkgid -p skynet-agent | sed 's/.*[#@]//')-$$(uname -m).tar.gz \
-	  -C $(CURDIR) LICENSE README.md CHANGELOG.md packaging -C target/dist skynet-agent skynet-controller skynetctl
+	  -C $(CURDIR) LICENSE README.md CHANGELOG.md packaging -C $(CURDIR)/target/agent skynet-agent -C $(CURDIR)/target/dist skynet-controller skynetctl
 	@ls -l target/package

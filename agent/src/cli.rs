@@ -5,8 +5,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use skynet_model::time::Span;
+use tracing_subscriber::filter::LevelFilter;
+
 use crate::config::{Config, ConfigError};
-use crate::{app, readings};
+use crate::{app, readings, watch};
 
 /// Watches this server for Skynet and heals it.
 #[derive(Debug, Parser)]
@@ -32,13 +35,23 @@ enum What {
         #[command(flatten)]
         given: Given,
     },
-    /// Prints every reading of this machine.
+    /// Shows every reading of this machine.
+    #[command(group(clap::ArgGroup::new("how").required(true).args(["once", "watch"])))]
     Readings {
-        /// Once, then ends; there is no other way yet.
-        #[arg(long, required = true)]
+        /// Prints them once and ends.
+        #[arg(long)]
         once: bool,
-        /// How.
-        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        /// Shows them as they change, until q or Ctrl-C.
+        #[arg(long)]
+        watch: bool,
+        /// With --watch: how often the screen is drawn anew. Sensors keep their own intervals.
+        #[arg(long, default_value = "1s", conflicts_with = "once")]
+        every: Span,
+        /// Only series that this stands for, name and labels together; `*` is any text, `?` any character.
+        #[arg(long, value_name = "GLOB")]
+        filter: Option<String>,
+        /// With --once: how they are printed.
+        #[arg(short, long, value_enum, default_value_t = Output::Table, conflicts_with = "watch")]
         output: Output,
         /// The agent's configuration: the sensors of the policy it keeps. Without it: every built-in sensor.
         #[arg(long)]
@@ -79,6 +92,14 @@ impl Given {
     }
 }
 
+impl Cli {
+    /// What is logged where the environment does not say. Beside a screen that is drawn a log line is only dirt.
+    #[must_use]
+    pub fn log_level(&self) -> LevelFilter {
+        if matches!(self.command, What::Readings { watch: true, .. }) { LevelFilter::OFF } else { LevelFilter::INFO }
+    }
+}
+
 /// Does what the command line says. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
@@ -87,8 +108,11 @@ pub fn run(cli: Cli) -> ExitCode {
             given.load().map(|config| app::run(&config, &given.config, given.insecure_unsigned, *acting_on_stdin))
         }
         What::Act { given } => given.load().map(|config| app::act(&config)),
-        What::Readings { once: _, output, config } => {
-            config.as_deref().map(Config::load).transpose().map(|config| readings::print(*output, config.as_ref()))
+        What::Readings { once: _, watch, every, filter, output, config } => {
+            config.as_deref().map(Config::load).transpose().map(|config| match filter.as_deref() {
+                filter if *watch => watch::run(config.as_ref(), filter, *every),
+                filter => readings::print(*output, config.as_ref(), filter),
+            })
         }
         What::CheckConfig { config } => Config::load(config).map(|config| {
             say(&format!("ok: this is {}, its controller is at {}", config.identity, config.controller));

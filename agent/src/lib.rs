@@ -14,3 +14,4 @@ pub mod readings;
 pub mod sensing;
 pub mod session;
 pub mod spool;
+pub mod watch;

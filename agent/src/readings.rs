@@ -5,7 +5,8 @@ use std::io::Write;
 use std::sync::Arc;
 
 use serde::Serialize;
-use skynet_model::policy::{Bundle, Script, SensorUse, load};
+use skynet_model::catalogue::Unit;
+use skynet_model::policy::{Bundle, Script, SensorUse, fits, load_sensors};
 use skynet_model::series::{Labels, SeriesKey};
 use skynet_model::time::{Span, Timestamp};
 use skynet_node::actor::kept_policy;
@@ -33,16 +34,13 @@ struct Line<'a> {
 ///
 /// # Errors
 /// When the kept policy cannot be read, or standard output is closed.
-pub fn print(output: Output, config: Option<&Config>) -> anyhow::Result<()> {
-    let (uses, scripts) = match config.and_then(|config| kept_policy(&config.data_dir).transpose()) {
-        Some(kept) => {
-            let (bundle, labels) = kept.map_err(anyhow::Error::msg)?;
-            of_policy(&bundle, &labels)?
-        }
-        None => (all_builtin_uses(), BTreeMap::new()),
-    };
+pub fn print(output: Output, config: Option<&Config>, filter: Option<&str>) -> anyhow::Result<()> {
+    let (uses, scripts) = used(config)?;
     let host: Arc<dyn Host> = Arc::new(LocalHost::new());
-    let sweeps = sweep_once(&host, &uses, &scripts, APART);
+    let mut sweeps = sweep_once(&host, &uses, &scripts, APART);
+    for readings in sweeps.iter_mut().filter_map(|sweep| sweep.result.as_mut().ok()) {
+        readings.retain(|(key, _)| is_meant(filter, &key.to_string()));
+    }
     let text = match output {
         Output::Json => json(&sweeps)?,
         Output::Table => table(&sweeps),
@@ -57,9 +55,33 @@ pub fn print(output: Output, config: Option<&Config>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The sensors of the policy that is kept, else every built-in one.
+///
+/// # Errors
+/// When the kept policy cannot be read.
+pub(crate) fn used(config: Option<&Config>) -> anyhow::Result<(Vec<SensorUse>, BTreeMap<String, Script>)> {
+    match config.and_then(|config| kept_policy(&config.data_dir).transpose()) {
+        Some(kept) => {
+            let (bundle, labels) = kept.map_err(anyhow::Error::msg)?;
+            of_policy(&bundle, &labels)
+        }
+        None => Ok((all_builtin_uses(), BTreeMap::new())),
+    }
+}
+
+/// Whether a series is among those asked for.
+pub(crate) fn is_meant(filter: Option<&str>, series: &str) -> bool {
+    filter.is_none_or(|glob| fits(glob, series))
+}
+
+/// Labels may come from anywhere: control characters do not reach the terminal.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 fn of_policy(bundle: &str, labels: &Labels) -> anyhow::Result<(Vec<SensorUse>, BTreeMap<String, Script>)> {
     let bundle = Bundle::decode(bundle.as_bytes())?;
-    let policy = load(&bundle.files, skynet_node::catalogue())
+    let policy = load_sensors(&bundle.files, skynet_node::catalogue())
         .map_err(|mistakes| anyhow::anyhow!("the kept policy does not load here: {} mistakes", mistakes.len()))?;
     let uses = policy.sensors_for(labels).into_iter().cloned().collect();
     Ok((uses, policy.scripts))
@@ -73,15 +95,16 @@ fn readings(sweeps: &[Sweep]) -> impl Iterator<Item = (&SeriesKey, f64, Timestam
     })
 }
 
-fn unit(series: &str) -> &'static str {
-    skynet_node::catalogue().series(series).map_or("any", |(_, spec)| spec.unit.as_str())
+/// The unit of a series.
+pub(crate) fn unit(series: &str) -> Unit {
+    skynet_node::catalogue().series(series).map_or(Unit::Any, |(_, spec)| spec.unit)
 }
 
 fn json(sweeps: &[Sweep]) -> anyhow::Result<String> {
     let mut text = String::new();
     for (key, value, time) in readings(sweeps) {
         let (series, labels) = (&*key.name, &key.labels);
-        let line = Line { series, labels, value, unit: unit(series), time: time.to_string() };
+        let line = Line { series, labels, value, unit: unit(series).as_str(), time: time.to_string() };
         text.push_str(&serde_json::to_string(&line)?);
         text.push('\n');
     }
@@ -90,9 +113,9 @@ fn json(sweeps: &[Sweep]) -> anyhow::Result<String> {
 
 fn table(sweeps: &[Sweep]) -> String {
     let mut rows = vec![("SERIES".to_owned(), "VALUE".to_owned(), "UNIT")];
-    // Labels may come from anywhere: control characters do not reach the terminal.
-    let plain = |text: String| text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    rows.extend(readings(sweeps).map(|(key, value, _)| (plain(key.to_string()), value.to_string(), unit(&key.name))));
+    let row =
+        |(key, value, _): (&SeriesKey, f64, _)| (plain(&key.to_string()), value.to_string(), unit(&key.name).as_str());
+    rows.extend(readings(sweeps).map(row));
     rows[1..].sort();
     let width = |of: fn(&(String, String, &str)) -> usize| rows.iter().map(of).max().unwrap_or(0);
     let (first, second) = (width(|r| r.0.chars().count()), width(|r| r.1.len()));

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use skynet_model::policy::{Bundle, load};
+use skynet_model::policy::{Bundle, load_sensors};
 use skynet_model::series::Labels;
 use skynet_node::actor::Ceiling;
 use skynet_node::host::Host;
@@ -94,7 +94,7 @@ impl Sensing {
     /// A sentence; then everything stays as it was.
     pub fn apply(&mut self, bundle: &str, labels: &Labels) -> Result<Vec<String>, String> {
         let decoded = Bundle::decode(bundle.as_bytes()).map_err(|e| e.to_string())?;
-        let mut policy = load(&decoded.files, skynet_node::catalogue()).map_err(|mistakes| {
+        let mut policy = load_sensors(&decoded.files, skynet_node::catalogue()).map_err(|mistakes| {
             let first = mistakes.first().map(ToString::to_string).unwrap_or_default();
             format!("policy does not load here: {first}")
         })?;

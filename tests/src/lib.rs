@@ -1,7 +1,11 @@
-//! What end-to-end tests share: the folder of built programs, and the demo's stage.
+//! What end-to-end tests and the bench share: the folder of built programs, the demo's stage, simulated agents.
 
+pub mod bench;
+pub mod gauge;
 pub mod hostile;
 pub mod load;
+pub mod peers;
+pub mod relay;
 pub mod sim;
 
 use std::path::PathBuf;

@@ -2,14 +2,14 @@
 //!
 //! Each agent has its own certificate, TCP connection and gRPC session, and speaks through the real encoder and the real
 //! protocol: hello, inventory, pongs, readings with rising numbers that are kept until they are acknowledged, outcomes
-//! from a ledger that outlives sessions. What is simulated: the readings ([`host`](self) says how values move) and the
+//! from a ledger that outlives sessions. What is simulated: the readings (`host` says how values move) and the
 //! effects, which are counted instead of done. All agents of a load live on one thread.
 //!
 //! What must never enter: knowledge of what a test or a figure makes of it.
 
 mod agent;
 mod clock;
-mod host;
+pub(crate) mod host;
 mod kept;
 mod ledger;
 mod policy;
@@ -64,7 +64,7 @@ pub struct LoadConfig {
     pub seed: u64,
 }
 
-/// Simulated agents that run. Dropping it cuts their connections.
+/// Simulated agents that run. Dropping it ends them as [`Load::stop`] does, and waits for it.
 #[derive(Debug)]
 pub struct Load {
     tally: Arc<Tally>,

@@ -111,3 +111,22 @@ async fn an_effect_is_counted_once_also_over_a_lost_session() {
     assert!(effects.iter().all(|e| e.scenario == FIRE_SCENARIO && e.action == "service.start"));
     stage.strike().await;
 }
+
+#[tokio::test]
+async fn a_killed_controller_finds_every_agent_again_and_no_effect_happens_twice() {
+    let (mut stage, mut load) = up().await;
+    // The outcome is lost with the session, and the controller is killed before it can come back.
+    load.cut_at_effect("s4");
+    load.fire("s4", 1.0);
+    load.until("an effect", PATIENCE, |stats| stats.effects == 1).await.unwrap();
+    stage.kill_controller();
+    load.until("the loss of every session", PATIENCE, |stats| stats.connected == 0).await.unwrap();
+    stage.start_controller().await.unwrap();
+    load.connected(PATIENCE).await.unwrap();
+    contained(&stage, "s4").await;
+    let stats = load.stop().await.unwrap();
+    assert_eq!((stats.readings, stats.lost_readings), (stats.acked, 0), "{stats:?}");
+    assert!(stats.late_readings > 0, "what was read meanwhile was sent late: {stats:?}");
+    assert_eq!(load.effects().into_values().map(|effect| effect.times).collect::<Vec<_>>(), [1]);
+    stage.strike().await;
+}

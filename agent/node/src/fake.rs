@@ -87,8 +87,9 @@ impl Host for Fake {
     fn fs_stat(&self, path: &Path) -> Result<FsStat, HostError> {
         missing(path.display())
     }
-    fn processes(&self) -> Result<Vec<Process>, HostError> {
-        Ok(self.processes.lock().unwrap().values().cloned().collect())
+    fn list_processes(&self, into: &mut Vec<Process>) -> Result<(), HostError> {
+        *into = self.processes.lock().unwrap().values().cloned().collect();
+        Ok(())
     }
     fn process(&self, pid: u32) -> Result<Process, HostError> {
         self.processes.lock().unwrap().get(&pid).cloned().map_or_else(|| missing(pid), Ok)

@@ -4,6 +4,8 @@
 
 pub(crate) mod local;
 
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +14,12 @@ use skynet_model::time::{Span, Timestamp};
 
 /// Most bytes read from one file or one pipe of a command.
 pub const MAX_READ: usize = 1 << 20;
+
+/// Most names of one directory that are listed.
+pub const MAX_LIST: usize = 10_000;
+
+/// Most addresses of one name.
+pub const MAX_ADDRESSES: usize = 16;
 
 /// Most files deleted by one call.
 pub const MAX_DELETE: u64 = 50_000;
@@ -64,6 +72,30 @@ pub struct FsStat {
     pub total_inodes: u64,
     /// Free inodes.
     pub free_inodes: u64,
+}
+
+/// What a file is, links followed (stat).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStat {
+    /// Whether it is a regular file.
+    pub regular: bool,
+    /// Its device and inode: another pair is another file under the same name.
+    pub id: (u64, u64),
+    /// Bytes.
+    pub size: u64,
+    /// When its content was last written, wall time in nanoseconds.
+    pub modified_ns: i128,
+    /// When anything of it was last changed; nobody can set this one back.
+    pub changed_ns: i128,
+}
+
+/// A connection.
+pub trait Stream: Read + Write + Send {
+    /// From now on a read or write fails that has waited longer than this (more than nothing).
+    ///
+    /// # Errors
+    /// The system's.
+    fn limit(&mut self, wait: Duration) -> io::Result<()>;
 }
 
 /// A command line to run, never through a shell.
@@ -163,12 +195,61 @@ pub trait Host: Send + Sync {
     fn boot_ms(&self) -> i64;
     /// Its boot id.
     fn boot_id(&self) -> Result<String, HostError>;
+    /// The boot clock in microseconds, where it is known so finely. Never blocks.
+    fn boot_us(&self) -> i64 {
+        self.boot_ms().saturating_mul(1000)
+    }
     /// Reads a file into `buf` (cleared first), at most [`MAX_READ`] bytes.
     fn read(&self, path: &Path, buf: &mut Vec<u8>) -> Result<(), HostError>;
     /// Size and use of the file system that holds `path`.
     fn fs_stat(&self, path: &Path) -> Result<FsStat, HostError>;
-    /// All processes.
-    fn processes(&self) -> Result<Vec<Process>, HostError>;
+    /// Names in a directory, sorted, at most [`MAX_LIST`]; names that are not UTF-8 are left out.
+    fn list(&self, dir: &Path) -> Result<Vec<String>, HostError> {
+        Err(HostError::Unsupported(format!("{}: directories cannot be listed here", dir.display())))
+    }
+    /// Where a symbolic link leads, as written in it.
+    fn read_link(&self, path: &Path) -> Result<PathBuf, HostError> {
+        Err(HostError::Unsupported(format!("{}: links cannot be read here", path.display())))
+    }
+    /// What a file is.
+    fn file_stat(&self, path: &Path) -> Result<FileStat, HostError> {
+        Err(HostError::Unsupported(format!("{}: files cannot be looked at here", path.display())))
+    }
+    /// SHA-256 of the first `most` bytes of a regular file, and how many bytes those were. Never waits for a pipe.
+    fn digest(&self, path: &Path, most: u64) -> Result<([u8; 32], u64), HostError> {
+        let _ = most;
+        Err(HostError::Unsupported(format!("{}: contents cannot be hashed here", path.display())))
+    }
+    /// The addresses of a name, as programs of this server see them (hosts file, DNS), at most [`MAX_ADDRESSES`].
+    fn resolve(&self, name: &str, timeout: Duration) -> Result<Vec<IpAddr>, HostError> {
+        let _ = timeout;
+        Err(HostError::Unsupported(format!("{name}: names cannot be looked up here")))
+    }
+    /// A TCP connection from this server.
+    fn connect(&self, to: SocketAddr, timeout: Duration) -> Result<Box<dyn Stream>, HostError> {
+        let _ = timeout;
+        Err(HostError::Unsupported(format!("{to}: connections cannot be made from here")))
+    }
+    /// Sends one datagram and gives the first one back from there that `fits`; others are as if they had never come.
+    fn ask(
+        &self,
+        to: SocketAddr,
+        question: &[u8],
+        timeout: Duration,
+        fits: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Vec<u8>, HostError> {
+        let _ = (question, timeout, fits);
+        Err(HostError::Unsupported(format!("{to}: datagrams cannot be sent from here")))
+    }
+    /// All processes, in order of number, in place of what `into` held; its room is used again. After an error what it
+    /// holds means nothing.
+    fn list_processes(&self, into: &mut Vec<Process>) -> Result<(), HostError>;
+    /// All processes, in order of number.
+    fn processes(&self) -> Result<Vec<Process>, HostError> {
+        let mut all = Vec::new();
+        self.list_processes(&mut all)?;
+        Ok(all)
+    }
     /// One process; `Missing` when it is gone.
     fn process(&self, pid: u32) -> Result<Process, HostError>;
     /// The name of a user id; the number as text when it has none.

@@ -9,6 +9,8 @@ mod fake;
 mod glob;
 pub mod host;
 pub mod ledger;
+mod mounts;
+mod probe;
 pub mod runner;
 pub mod sensors;
 

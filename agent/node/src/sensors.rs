@@ -5,14 +5,23 @@
 
 mod cpu;
 mod disk;
+mod dns;
 mod exec;
+mod file;
+mod http;
 mod load;
 mod memory;
+mod mount;
 mod network;
 mod process;
 mod service;
+mod tcp;
+mod temperature;
 #[cfg(test)]
 mod testing;
+mod time;
+mod tls;
+mod users;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +29,8 @@ use std::sync::Arc;
 use skynet_model::catalogue::{SensorSpec, SeriesSpec, Unit};
 use skynet_model::policy::{Script, SensorUse};
 use skynet_model::series::SeriesKey;
-use skynet_model::value::{ParamKind, Value};
+use skynet_model::time::Span;
+use skynet_model::value::{ParamKind, ParamSpec, Value};
 
 use crate::host::{Host, HostError};
 
@@ -75,15 +85,24 @@ struct Entry {
 }
 
 /// Every sensor, in order of name.
-const SENSORS: [Entry; 8] = [
+const SENSORS: [Entry; 17] = [
     Entry { spec: &cpu::SPEC, build: cpu::build, builtin: true },
     Entry { spec: &disk::SPEC, build: disk::build, builtin: true },
+    Entry { spec: &dns::SPEC, build: dns::build, builtin: false },
     Entry { spec: &exec::SPEC, build: exec::build, builtin: false },
+    Entry { spec: &file::SPEC, build: file::build, builtin: false },
+    Entry { spec: &http::SPEC, build: http::build, builtin: false },
     Entry { spec: &load::SPEC, build: load::build, builtin: true },
     Entry { spec: &memory::SPEC, build: memory::build, builtin: true },
+    Entry { spec: &mount::SPEC, build: mount::build, builtin: false },
     Entry { spec: &network::SPEC, build: network::build, builtin: true },
     Entry { spec: &process::SPEC, build: process::build, builtin: true },
     Entry { spec: &service::SPEC, build: service::build, builtin: false },
+    Entry { spec: &tcp::SPEC, build: tcp::build, builtin: false },
+    Entry { spec: &temperature::SPEC, build: temperature::build, builtin: false },
+    Entry { spec: &time::SPEC, build: time::build, builtin: false },
+    Entry { spec: &tls::SPEC, build: tls::build, builtin: false },
+    Entry { spec: &users::SPEC, build: users::build, builtin: false },
 ];
 
 const fn specs() -> [&'static SensorSpec; SENSORS.len()] {
@@ -144,6 +163,25 @@ impl Sensor for Broken {
     }
 }
 
+/// The parameter every probe has.
+const TIMEOUT: ParamSpec = ParamSpec {
+    name: "timeout",
+    kind: ParamKind::Duration,
+    required: false,
+    default: Some("5s"),
+    help: "when it is given up, names, connection and answer together",
+};
+
+/// A parameter that may be left out.
+const fn param(name: &'static str, kind: ParamKind, default: Option<&'static str>, help: &'static str) -> ParamSpec {
+    ParamSpec { name, kind, required: false, default, help }
+}
+
+/// A parameter that must be given.
+const fn required(name: &'static str, kind: ParamKind, help: &'static str) -> ParamSpec {
+    ParamSpec { name, kind, required: true, default: None, help }
+}
+
 /// A series that is not ephemeral and has just these labels.
 const fn series(name: &'static str, labels: &'static [&'static str], unit: Unit, help: &'static str) -> SeriesSpec {
     SeriesSpec { name, labels, open_labels: false, unit, ephemeral: false, help }
@@ -170,6 +208,19 @@ fn text<'a>(usage: &'a SensorUse, param: &str) -> Option<&'a str> {
     usage.params.get(param).and_then(Value::as_text)
 }
 
+fn span(usage: &SensorUse, param: &str, default: Span) -> Span {
+    usage.params.get(param).and_then(Value::as_span).unwrap_or(default)
+}
+
+fn int(usage: &SensorUse, param: &str, default: i64) -> i64 {
+    usage.params.get(param).and_then(Value::as_int).unwrap_or(default)
+}
+
+/// What a use is called on its series: its name, else `otherwise`.
+fn called<'a>(usage: &'a SensorUse, otherwise: &'a str) -> &'a str {
+    usage.name.as_deref().unwrap_or(otherwise)
+}
+
 fn texts(usage: &SensorUse, param: &str) -> Vec<String> {
     usage.params.get(param).map(|list| list.texts().map(str::to_owned).collect()).unwrap_or_default()
 }
@@ -182,6 +233,21 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &str> {
 #[allow(clippy::cast_precision_loss, reason = "counters beyond 2^53 lose their last bits; readings are f64")]
 fn float(n: u64) -> f64 {
     n as f64
+}
+
+/// 1 or 0.
+fn truth(b: bool) -> f64 {
+    if b { 1.0 } else { 0.0 }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "milliseconds beyond 2^53 are 285,000 years")]
+fn seconds(span: Span) -> f64 {
+    span.0 as f64 / 1000.0
+}
+
+/// Seconds from one microsecond of a clock to another; never negative.
+pub(crate) fn seconds_between(began_us: i64, ended_us: i64) -> f64 {
+    float(u64::try_from(ended_us.saturating_sub(began_us)).unwrap_or(0)) / 1_000_000.0
 }
 
 /// Turns a counter into its rate: none for the first look, after a reset, or when no time went by.
@@ -207,6 +273,14 @@ impl Troubles {
         }
         tracing::warn!(about, "no readings: {words}");
         self.0.insert(about.to_owned(), words.to_owned());
+    }
+
+    /// Begins or ends.
+    fn tell<E: std::fmt::Display>(&mut self, about: &str, done: Result<(), E>) {
+        match done {
+            Ok(()) => self.end(about),
+            Err(words) => self.begin(about, &words.to_string()),
+        }
     }
 
     fn end(&mut self, about: &str) {
@@ -248,6 +322,47 @@ mod tests {
         let names: Vec<_> = uses.iter().map(|u| u.sensor).collect();
         assert_eq!(names, ["cpu", "disk", "load", "memory", "network", "process"]);
         assert_eq!(uses[5].params.get("top"), Some(&Value::Int(5)));
+    }
+
+    /// What `policy check` says of these sensors.
+    fn check(sensors: &str) -> Result<skynet_model::policy::Policy, Vec<String>> {
+        let text = format!("profile: p\nmatch: {{ role: web }}\nsensors:\n{sensors}");
+        let file = skynet_model::policy::File { name: "p.yaml".to_owned(), text };
+        let said = |list: Vec<skynet_model::diagnostic::Diagnostic>| list.iter().map(ToString::to_string).collect();
+        skynet_model::policy::load(&[file], crate::catalogue()).map_err(said)
+    }
+
+    #[test]
+    fn policy_knows_the_parameters_of_every_sensor_and_all_it_takes_can_be_built() {
+        let policy = check(
+            "  - http: { name: shop, url: \"http://127.0.0.1/health\", every: 5s, timeout: 2s }\n\
+             \x20 - http: { url: \"https://a/\", status: [200, 404], contains: ok, method: HEAD, redirects: 3, verify: false }\n\
+             \x20 - tcp: { address: \"[::1]:25\", expect: \"220\", send: \"QUIT\\r\\n\" }\n\
+             \x20 - tls: { address: \"a:443\", server_name: b, ca_file: /etc/ca.pem }\n\
+             \x20 - dns: { query: a.example, type: AAAA, server: \"::1\", expect: [\"::2\"] }\n\
+             \x20 - time: { server: pool.example, within: 200ms }\n\
+             \x20 - file: { paths: [/etc/passwd, \"/etc/cron.d/*\"], max_bytes: 1MiB, full_every: 10 }\n\
+             \x20 - mount: { mounts: [/mnt/nas], timeout: 1s }\n\
+             \x20 - temperature\n  - users\n",
+        )
+        .unwrap();
+        let uses = &policy.profiles.values().next().unwrap().sensors;
+        assert_eq!(uses.len(), 10);
+        for usage in uses {
+            let entry = SENSORS.iter().find(|entry| entry.spec.name == usage.sensor).unwrap();
+            (entry.build)(usage, &BTreeMap::new()).map(|_| ()).unwrap();
+        }
+        for (wrong, says) in [
+            ("  - http: { url: \"shop/health\" }\n", "http://"),
+            ("  - http: { url: \"http://a/\", status: [99] }\n", "from 100 to 599"),
+            ("  - tcp: { address: shop }\n", "no port"),
+            ("  - tls: {}\n", "`address`"),
+            ("  - file: { paths: [\"/e*/passwd\"] }\n", "last part"),
+            ("  - dns: { query: a, expect: [b] }\n", "IPv4 or IPv6"),
+        ] {
+            let said = check(wrong).unwrap_err();
+            assert!(said[0].contains(says) && said[0].contains("p.yaml:4:"), "{said:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! Each server is a cell behind a lock of its own: sessions bring their readings to it on their own threads, through a
 //! [`Seat`]. What a cell finds waits in it, in order, until the engine takes it.
 
+mod board;
 mod dictionary;
 mod held;
 mod instance;
@@ -265,7 +266,7 @@ impl Evaluator {
         let instance = server.instances.get(site.instance)?;
         let rule = self.rules.get(instance.rule)?;
         Some(Look {
-            when: instance.when,
+            when: server.board.head(site.instance)?.when,
             clear: instance.clear,
             settled: instance.settle.reached(rule.scenario.settle),
             current: server.is_about(instance.rule),

@@ -31,39 +31,46 @@ pub struct Sensor {
 
 /// A session's sensors by id. Clones are the same ones.
 #[derive(Clone, Debug, Default)]
-pub struct Sensors(Arc<Mutex<BTreeMap<String, Sensor>>>);
+pub struct Sensors(Arc<Mutex<List>>);
+
+/// In the order they were first heard of. A session gives a sensor's id as the same text each time, so that mostly two
+/// addresses are compared.
+type List = Vec<(Arc<str>, Sensor)>;
 
 impl Sensors {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Sensor>> {
+    fn lock(&self) -> MutexGuard<'_, List> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As they are now.
+    /// As they are now, by id.
     #[must_use]
     pub fn all(&self) -> BTreeMap<String, Sensor> {
-        self.lock().clone()
+        self.lock().iter().map(|(id, sensor)| (id.to_string(), sensor.clone())).collect()
     }
 
     /// Forgets those that do not fit.
     pub(super) fn retain(&self, fits: impl Fn(&str) -> bool) {
-        self.lock().retain(|id, _| fits(id));
+        self.lock().retain(|(id, _)| fits(id));
     }
 
     pub(super) fn health(&self, id: &str, healthy: bool, message: String) {
-        if let Some(sensor) = sensor(&mut self.lock(), id) {
+        if let Some(sensor) = sensor(&mut self.lock(), &id.into()) {
             (sensor.healthy, sensor.message) = (healthy, message);
         }
     }
 }
 
-fn sensor<'a>(sensors: &'a mut BTreeMap<String, Sensor>, id: &str) -> Option<&'a mut Sensor> {
-    if !sensors.contains_key(id) {
-        if sensors.len() >= MAX_SENSORS {
-            return None;
+fn sensor<'a>(sensors: &'a mut List, id: &Arc<str>) -> Option<&'a mut Sensor> {
+    let same = sensors.iter().position(|(known, _)| Arc::ptr_eq(known, id));
+    let at = match same.or_else(|| sensors.iter().position(|(known, _)| known == id)) {
+        Some(at) => at,
+        None if sensors.len() >= MAX_SENSORS => return None,
+        None => {
+            sensors.push((Arc::clone(id), Sensor { healthy: true, ..Sensor::default() }));
+            sensors.len() - 1
         }
-        sensors.insert(id.to_owned(), Sensor { healthy: true, ..Sensor::default() });
-    }
-    sensors.get_mut(id)
+    };
+    sensors.get_mut(at).map(|(_, sensor)| sensor)
 }
 
 fn swept(sensor: &mut Sensor, sweep: &DecodedSweep) {

@@ -26,36 +26,13 @@ pub(super) fn unit_of(name: &str, catalogue: Option<&Catalogue>) -> Unit {
 /// A value with its unit: `93.0 %`, `1.5 GiB`, `12 s`, `3`.
 #[must_use]
 pub(super) fn figure(value: f64, unit: Unit) -> String {
-    match unit {
-        Unit::Ratio => format!("{:.1} %", value * 100.0),
-        Unit::Bytes => bytes(value),
-        Unit::BytesPerSecond => format!("{}/s", bytes(value)),
-        Unit::Seconds => format!("{} s", number(value)),
-        Unit::PerSecond => format!("{}/s", number(value)),
-        Unit::Count | Unit::Bool | Unit::State | Unit::Any => number(value),
-    }
+    unit.figure(value)
 }
 
 /// A value of a series outside of any catalogue.
 #[must_use]
 pub(super) fn figure_of(name: &str, value: f64) -> String {
     figure(value, unit_of(name, None))
-}
-
-fn number(value: f64) -> String {
-    let text = format!("{value:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-fn bytes(value: f64) -> String {
-    let mut value = value;
-    for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
-        if value.abs() < 1024.0 {
-            return if unit == "B" { format!("{value:.0} B") } else { format!("{value:.1} {unit}") };
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.1} PiB")
 }
 
 #[cfg(test)]
@@ -69,7 +46,7 @@ mod tests {
             ("disk.free_bytes", 1.5 * 1024.0 * 1024.0 * 1024.0, "1.5 GiB"),
             ("disk.free_bytes", 12.0, "12 B"),
             ("network.rx_bytes_per_s", 2048.0, "2.0 KiB/s"),
-            ("exec.duration_s", 0.25, "0.25 s"),
+            ("exec.duration_s", 0.25, "250 ms"),
             ("load.1m", 3.0, "3"),
             ("load.1m", -0.12345, "-0.123"),
         ] {

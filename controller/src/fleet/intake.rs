@@ -1,6 +1,8 @@
 //! What becomes of a batch: checked, evaluated, kept in the history; and what may be acknowledged of it once that is on
 //! disk.
 
+use std::cell::RefCell;
+
 use skynet_model::time::Timestamp;
 use skynet_proto::stream::{Decoded, Decoder};
 use skynet_proto::{WireError, v1};
@@ -8,12 +10,15 @@ use skynet_proto::{WireError, v1};
 use crate::core::Desk;
 use crate::history::{Batch, Slot, Ticket, Writer};
 
+thread_local! {
+    /// A batch while it is taken in: one for all sessions of a thread, so that it stays in the cache.
+    static DECODED: RefCell<Decoded> = RefCell::default();
+}
+
 /// One stream's way in.
 pub(super) struct Intake {
     desk: Desk,
     decoder: Decoder,
-    /// Used again for every batch.
-    decoded: Decoded,
     writer: Writer,
     /// By the decoder's slots: where the stream's series are in the history.
     slots: Vec<Option<Slot>>,
@@ -24,6 +29,8 @@ pub(super) struct Intake {
     late: Option<(u64, Option<String>)>,
     /// When both are on disk.
     ticket: Ticket,
+    /// What is acknowledged as soon as its ticket is on disk.
+    asked: Option<(Ticket, Vec<v1::Ack>)>,
     /// A batch was not stored: nothing is acknowledged any more, for that would cover it.
     lost: bool,
 }
@@ -32,9 +39,9 @@ pub(super) struct Intake {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pending {
     Nothing,
-    Live(Ticket),
+    Live,
     /// The agent sends its backlog at the pace of these.
-    Late(Ticket),
+    Late,
 }
 
 /// What came of a batch.
@@ -50,7 +57,6 @@ impl Intake {
         Self {
             desk,
             decoder: Decoder::new(),
-            decoded: Decoded::default(),
             writer,
             slots: Vec::new(),
             capped: false,
@@ -58,6 +64,7 @@ impl Intake {
             live: None,
             late: None,
             ticket: Ticket::NONE,
+            asked: None,
             lost: false,
         }
     }
@@ -67,23 +74,29 @@ impl Intake {
     /// # Errors
     /// [`WireError`]: the stream must end.
     pub(super) fn take(&mut self, now: Timestamp, batch: &[u8]) -> Result<Taken, WireError> {
-        self.decoder.decode(batch, &mut self.decoded)?;
-        // Evaluated first: decisions wait for nothing.
-        let found = self.desk.take(now, &self.decoded);
-        let (complaint, ticket) = self.store();
-        self.lost |= ticket == Ticket::NONE;
-        self.ticket = self.ticket.max(ticket);
-        if !self.decoded.late {
-            self.live = Some(self.decoded.seq);
-        } else {
-            self.late = Some((self.decoded.seq, self.decoded.boot_id.take()));
-        }
-        Ok(Taken { found, complaint })
+        let mut decoded = DECODED.take();
+        let taken = self.decoder.decode(batch, &mut decoded).map(|()| {
+            for (_, key) in &mut decoded.announced {
+                *key = self.writer.share(key);
+            }
+            // Evaluated first: decisions wait for nothing.
+            let found = self.desk.take(now, &decoded);
+            let (complaint, ticket) = self.store(&decoded);
+            self.lost |= ticket == Ticket::NONE;
+            self.ticket = self.ticket.max(ticket);
+            match decoded.late {
+                false => self.live = Some(decoded.seq),
+                true => self.late = Some((decoded.seq, decoded.boot_id.take())),
+            }
+            Taken { found, complaint }
+        });
+        DECODED.set(decoded);
+        taken
     }
 
-    /// Writes the decoded batch; gives the complaint when a series found no room for the first time.
-    fn store(&mut self) -> (Option<String>, Ticket) {
-        let Self { decoded, writer, slots, capped, boot, .. } = self;
+    /// Writes a batch; gives the complaint when a series found no room for the first time, and the batch's ticket.
+    fn store(&mut self, decoded: &Decoded) -> (Option<String>, Ticket) {
+        let Self { writer, slots, capped, boot, .. } = self;
         let writer = &*writer;
         let mut complaint = None;
         let (mut open, known) = match writer.batch(decoded.boot_id.as_deref().unwrap_or(boot), decoded.seq) {
@@ -131,23 +144,37 @@ impl Intake {
         self.lost
     }
 
-    /// What waits to be acknowledged.
+    /// What waits to be acknowledged and is not asked for yet.
     pub(super) fn pending(&self) -> Pending {
         match (&self.late, self.live) {
             _ if self.lost => Pending::Nothing,
-            (Some(_), _) => Pending::Late(self.ticket),
-            (None, Some(_)) => Pending::Live(self.ticket),
+            (Some(_), _) => Pending::Late,
+            (None, Some(_)) => Pending::Live,
             (None, None) => Pending::Nothing,
         }
     }
 
-    /// Acknowledgements of all that came so far; it must be on disk.
-    pub(super) fn acks(&mut self) -> impl Iterator<Item = v1::Ack> + use<> {
-        let boot = &self.boot;
-        let live = self.live.take().map(|seq| v1::Ack { seq, boot_id: boot.clone() });
-        let late = self.late.take();
-        let late = late.map(|(seq, of)| v1::Ack { seq, boot_id: of.unwrap_or_else(|| boot.clone()) });
-        [live, late].into_iter().flatten()
+    /// When what is asked for is on disk; see [`Intake::ask`].
+    pub(super) fn asked(&self) -> Option<Ticket> {
+        self.asked.as_ref().filter(|_| !self.lost).map(|(ticket, _)| *ticket)
+    }
+
+    /// Asks for all that came so far. What comes later is asked for next: else a quick agent would move what is waited for
+    /// ahead of the disk for ever.
+    pub(super) fn ask(&mut self) {
+        if self.asked.is_none() {
+            let boot = &self.boot;
+            let live = self.live.take().map(|seq| v1::Ack { seq, boot_id: boot.clone() });
+            let late = self.late.take();
+            let late = late.map(|(seq, of)| v1::Ack { seq, boot_id: of.unwrap_or_else(|| boot.clone()) });
+            let acks: Vec<v1::Ack> = [live, late].into_iter().flatten().collect();
+            self.asked = (!acks.is_empty()).then_some((self.ticket, acks));
+        }
+    }
+
+    /// The acknowledgements that were asked for, and are on disk.
+    pub(super) fn acks(&mut self) -> Vec<v1::Ack> {
+        self.asked.take().filter(|_| !self.lost).map(|(_, acks)| acks).unwrap_or_default()
     }
 
     /// Forgets series that ended and whose past is over.

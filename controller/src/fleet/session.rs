@@ -160,22 +160,17 @@ impl Session {
         let (mut acks, mut ripe) = (false, false);
         let history = Arc::clone(&self.history);
         loop {
-            // What is to be acknowledged as soon as it is on disk.
-            let due = match self.intake.as_ref().map_or(Pending::Nothing, Intake::pending) {
-                Pending::Nothing => {
-                    (acks, ripe) = (false, false);
-                    None
+            if let Some(intake) = &mut self.intake {
+                match intake.pending() {
+                    Pending::Late => intake.ask(),
+                    Pending::Live if ripe => intake.ask(),
+                    // One acknowledgement for all that comes within a while: it costs as much as a batch does.
+                    Pending::Live if !acks => (acks, ack_at) = (true, Instant::now() + ACK_AFTER),
+                    Pending::Live | Pending::Nothing => {}
                 }
-                Pending::Late(ticket) => Some(ticket),
-                Pending::Live(ticket) if ripe => Some(ticket),
-                // One acknowledgement for all that comes within a while: it costs as much as a batch does.
-                Pending::Live(_) => {
-                    if !acks {
-                        (acks, ack_at) = (true, Instant::now() + ACK_AFTER);
-                    }
-                    None
-                }
-            };
+            }
+            // What is acknowledged as soon as it is on disk.
+            let due = self.intake.as_ref().and_then(Intake::asked);
             tokio::select! {
                 error = &mut stopped => return End::Stopped(error),
                 _ = ticks.tick() => {
@@ -198,7 +193,10 @@ impl Session {
                     }
                 }
                 () = sleep_until(ack_at), if acks && !ripe => ripe = true,
-                _ = history.durable(due.unwrap_or(Ticket::NONE)), if due.is_some() => {
+                kept = history.durable(due.unwrap_or(Ticket::NONE)), if due.is_some() => {
+                    if kept.is_err() {
+                        return stopping();
+                    }
                     self.acknowledge();
                     (acks, ripe) = (false, false);
                 }
@@ -284,11 +282,15 @@ impl Session {
 
     /// Acknowledges what an agent that leaves has sent last.
     async fn settle(&mut self) {
-        let pending = self.intake.as_ref().map_or(Pending::Nothing, Intake::pending);
-        if let Pending::Live(ticket) | Pending::Late(ticket) = pending {
+        loop {
+            if let Some(intake) = &mut self.intake {
+                intake.ask();
+            }
+            let Some(ticket) = self.intake.as_ref().and_then(Intake::asked) else { return };
             self.history.flush();
-            if let Ok(Ok(())) = timeout(SETTLE, self.history.durable(ticket)).await {
-                self.acknowledge();
+            match timeout(SETTLE, self.history.durable(ticket)).await {
+                Ok(Ok(())) => self.acknowledge(),
+                Ok(Err(_)) | Err(_) => return,
             }
         }
     }

@@ -56,6 +56,12 @@ impl Writer {
         &self.shard.id
     }
 
+    /// The same key, made of memory that is there already where possible: servers' series have the same names.
+    #[must_use]
+    pub fn share(&self, key: &SeriesKey) -> SeriesKey {
+        self.history.names.share(key)
+    }
+
     /// The slot of a series, made if need be.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ pub enum Unit {
     PerSecond,
     /// Bytes per second.
     BytesPerSecond,
+    /// Degrees Celsius.
+    Celsius,
     /// A count of things, or a counter that only rises (`_total`).
     Count,
     /// 0 or 1.
@@ -39,6 +41,7 @@ impl Unit {
             Self::Seconds => "seconds",
             Self::PerSecond => "per_second",
             Self::BytesPerSecond => "bytes_per_second",
+            Self::Celsius => "celsius",
             Self::Count => "count",
             Self::Bool => "bool",
             Self::State => "state",

@@ -4,11 +4,13 @@
 //! What must never enter: sockets, files, clocks, threads, randomness. Everything here is data and pure
 //! functions of data, so that the same code serves the agent, the controller, `skynetctl` and simulation.
 
+pub mod address;
 pub mod catalogue;
 pub mod command;
 pub mod condition;
 pub mod diagnostic;
 pub mod event;
+mod figure;
 pub mod incident;
 pub mod name;
 pub mod policy;

@@ -7,6 +7,8 @@ mod bundle;
 mod load;
 mod render;
 mod select;
+
+pub use select::fits;
 mod template;
 
 use std::collections::BTreeMap;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES};
-pub use load::{File, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, load};
+pub use load::{File, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, load, load_sensors};
 pub use render::RenderError;
 
 use crate::condition::Condition;

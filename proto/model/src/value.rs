@@ -32,6 +32,13 @@ pub enum ParamKind {
     PathGlob,
     /// An IPv4 or IPv6 address.
     Ip,
+    /// A host by name or address, `host:port`.
+    Address {
+        /// Whether the port must be written.
+        port: bool,
+    },
+    /// An `http` or `https` URL without user name and password.
+    Url,
     /// A systemd unit name or the name of a declared service.
     Unit,
     /// The name of a `script:` document.
@@ -154,6 +161,11 @@ impl ParamKind {
                 .parse::<IpAddr>()
                 .map(|ip| Value::Text(ip.to_string()))
                 .map_err(|_| format!("`{text}` is not an IPv4 or IPv6 address")),
+            Self::Address { port } => match crate::address::Address::parse(text)?.port {
+                None if port => Err(format!("`{text}` names no port: write `host:port`")),
+                Some(_) | None => Ok(Value::Text(text.to_owned())),
+            },
+            Self::Url => crate::address::Url::parse(text).map(|_| Value::Text(text.to_owned())),
             Self::Unit => {
                 let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'@' | b':' | b'\\');
                 if text.is_empty() || text.len() > 255 || text.starts_with('-') || !text.bytes().all(fine) {
@@ -187,6 +199,9 @@ impl fmt::Display for ParamKind {
             Self::Path => f.write_str("path"),
             Self::PathGlob => f.write_str("path with * in its last part"),
             Self::Ip => f.write_str("ip"),
+            Self::Address { port: true } => f.write_str("host:port"),
+            Self::Address { port: false } => f.write_str("host or host:port"),
+            Self::Url => f.write_str("url"),
             Self::Unit => f.write_str("unit"),
             Self::Script => f.write_str("script"),
             Self::Word(words) => f.write_str(&words.join("|")),
@@ -236,6 +251,8 @@ mod tests {
     #[test]
     fn values_are_parsed_strictly() {
         assert_eq!(ParamKind::Size.parse("1GiB"), Ok(Value::Int(1 << 30)));
+        assert_eq!(ParamKind::Address { port: false }.parse("db1"), Ok(Value::Text("db1".into())));
+        assert_eq!(ParamKind::Url.parse("http://a/?b"), Ok(Value::Text("http://a/?b".into())));
         assert_eq!(ParamKind::Ip.parse("::1"), Ok(Value::Text("::1".into())));
         for (kind, bad) in [
             (ParamKind::Int { min: 1, max: 5 }, "6"),
@@ -244,6 +261,9 @@ mod tests {
             (ParamKind::Path, "/a/../b"),
             (ParamKind::PathGlob, "/a*/b"),
             (ParamKind::Ip, "10.0.0.1/8"),
+            (ParamKind::Address { port: true }, "shop.example"),
+            (ParamKind::Address { port: false }, "shop.example:http"),
+            (ParamKind::Url, "shop.example/health"),
             (ParamKind::Unit, "--now"),
             (ParamKind::Unit, "a b"),
             (ParamKind::Word(&["TERM"]), "term"),

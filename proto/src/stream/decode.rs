@@ -81,6 +81,8 @@ pub struct Decoder {
     last_late: u64,
     late_boot: String,
     sensors: Vec<Arc<str>>,
+    /// Where the next sweep's sensor is, if they come in the order of the batch before.
+    next_sensor: usize,
     scratch: Scratch,
 }
 
@@ -284,8 +286,14 @@ impl Decoder {
     }
 
     fn sensor(&mut self, id: &str) -> Arc<str> {
-        if let Some(known) = self.sensors.iter().find(|known| &***known == id) {
-            return Arc::clone(known);
+        let expected = self.sensors.get(self.next_sensor).filter(|known| &***known == id);
+        let at = match expected {
+            Some(_) => Some(self.next_sensor),
+            None => self.sensors.iter().position(|known| &**known == id),
+        };
+        if let Some(at) = at {
+            self.next_sensor = if at + 1 < self.sensors.len() { at + 1 } else { 0 };
+            return Arc::clone(&self.sensors[at]);
         }
         let new: Arc<str> = id.into();
         if self.sensors.len() < SENSORS {

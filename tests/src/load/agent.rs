@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use skynet_agent::session::{Effect, Moment, Protocol};
-use skynet_model::command::{Command, Outcome, Status};
+use skynet_agent::session::{Effect, Protocol};
+use skynet_model::command::{Command, Outcome};
 use skynet_model::name::ServerId;
 use skynet_model::policy::Bundle;
 use skynet_model::series::SeriesKey;
@@ -245,27 +245,15 @@ impl Agent {
         Ok(())
     }
 
-    /// Answers from the ledger what it has seen; else the effect happens, and is counted.
     fn execute(&mut self, command: &Command, deadline_boot_ms: i64) -> Outcome {
         self.fleet.tally.command();
-        if let Some(outcome) = self.ledger.outcome(&command.id) {
-            return outcome.clone();
-        }
-        let now = clock::moment();
-        let (status, message) = if self.last.halted {
-            (Status::Refused, "halted")
-        } else if now.boot_ms > deadline_boot_ms {
-            (Status::Expired, "it came too late")
-        } else {
-            self.fleet.tally.effect(command);
-            if self.fleet.cures {
-                self.control.fire.with(|fire| *fire = None);
+        let (fleet, control) = (&self.fleet, &self.control);
+        self.ledger.execute(command, self.last.halted, deadline_boot_ms, clock::moment(), || {
+            fleet.tally.effect(command);
+            if fleet.cures {
+                control.fire.with(|fire| *fire = None);
             }
-            (Status::Done, "simulated")
-        };
-        let outcome = ended(command, status, message, now);
-        self.ledger.record(outcome.clone());
-        outcome
+        })
     }
 
     /// Sends what there is room for: urgent messages, then readings, the present before the past.
@@ -325,15 +313,4 @@ impl Session {
 
 fn boot_id(server: &ServerId) -> String {
     format!("simulated-{}", server.as_str().chars().take(50).collect::<String>())
-}
-
-fn ended(command: &Command, status: Status, message: &str, now: Moment) -> Outcome {
-    Outcome {
-        command: command.id.clone(),
-        status,
-        message: message.to_owned(),
-        finished: now.wall,
-        finished_boot_ms: now.boot_ms,
-        took_ms: 0,
-    }
 }

@@ -12,7 +12,7 @@ use crate::sim::Rng;
 /// The series that stands still until [`super::Load::fire`] sets it.
 pub const FIRE: &str = "exec.value{check=\"load\",metric=\"fire\"}";
 /// Its place among a server's series.
-pub(super) const FIRE_AT: usize = 0;
+pub(crate) const FIRE_AT: usize = 0;
 
 /// How a value moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,25 +29,25 @@ enum Kind {
 
 /// The series of one sensor: a range of the server's.
 #[derive(Clone, Debug)]
-pub(super) struct Group {
-    pub(super) sensor: Arc<str>,
-    pub(super) from: usize,
-    pub(super) to: usize,
+pub(crate) struct Group {
+    pub(crate) sensor: Arc<str>,
+    pub(crate) from: usize,
+    pub(crate) to: usize,
 }
 
 /// One server's series and their present values.
 #[derive(Debug)]
-pub(super) struct Host {
-    pub(super) groups: Vec<Group>,
-    pub(super) keys: Arc<[Arc<SeriesKey>]>,
-    pub(super) values: Vec<f64>,
+pub(crate) struct Host {
+    pub(crate) groups: Vec<Group>,
+    pub(crate) keys: Arc<[Arc<SeriesKey>]>,
+    pub(crate) values: Vec<f64>,
     kinds: Arc<[Kind]>,
     chance: Rng,
 }
 
 /// The series of every server of a fleet: the same names everywhere, so they are kept once.
 #[derive(Clone, Debug)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     groups: Vec<Group>,
     keys: Arc<[Arc<SeriesKey>]>,
     kinds: Arc<[Kind]>,
@@ -55,7 +55,7 @@ pub(super) struct Layout {
 
 impl Layout {
     /// The first `count` series of a host that has as many interfaces, mounts, services and checks as that takes.
-    pub(super) fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize) -> Self {
         let (mut groups, mut keys, mut kinds): (Vec<Group>, Vec<Arc<SeriesKey>>, Vec<Kind>) = Default::default();
         for (sensor, series) in sensors(count) {
             let from = keys.len();
@@ -71,12 +71,12 @@ impl Layout {
     }
 
     /// Every series, in order of place.
-    pub(super) fn keys(&self) -> Arc<[Arc<SeriesKey>]> {
+    pub(crate) fn keys(&self) -> Arc<[Arc<SeriesKey>]> {
         Arc::clone(&self.keys)
     }
 
     /// One server of the fleet.
-    pub(super) fn host(&self, seed: u64) -> Host {
+    pub(crate) fn host(&self, seed: u64) -> Host {
         let mut chance = Rng::new(seed);
         let values = self.kinds.iter().enumerate().map(|(i, kind)| match kind {
             _ if i == FIRE_AT => 0.0,
@@ -92,7 +92,7 @@ impl Layout {
 
 impl Host {
     /// The next sweep's values.
-    pub(super) fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         for (value, kind) in self.values.iter_mut().zip(self.kinds.iter()) {
             match kind {
                 Kind::Constant => {}

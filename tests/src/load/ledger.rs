@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use skynet_model::command::{LedgerEntry, Outcome};
+use skynet_agent::session::Moment;
+use skynet_model::command::{Command, LedgerEntry, Outcome, Status};
 use skynet_model::name::CommandId;
 
 /// Acknowledged outcomes that are kept all the same: a command may be asked for again.
@@ -24,15 +25,39 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// How a command ended that was asked for before.
-    pub(super) fn outcome(&self, command: &CommandId) -> Option<&Outcome> {
-        self.entries.get(command).map(|entry| &entry.outcome)
-    }
-
-    pub(super) fn record(&mut self, outcome: Outcome) {
+    /// Answers what it has seen as it answered before; else has the `effect`, unless all action is halted or the deadline
+    /// has passed.
+    pub(super) fn execute(
+        &mut self,
+        command: &Command,
+        halted: bool,
+        deadline_boot_ms: i64,
+        now: Moment,
+        effect: impl FnOnce(),
+    ) -> Outcome {
+        if let Some(entry) = self.entries.get(&command.id) {
+            return entry.outcome.clone();
+        }
+        let (status, message) = if halted {
+            (Status::Refused, "halted")
+        } else if now.boot_ms > deadline_boot_ms {
+            (Status::Expired, "it came too late")
+        } else {
+            effect();
+            (Status::Done, "simulated")
+        };
+        let outcome = Outcome {
+            command: command.id.clone(),
+            status,
+            message: message.to_owned(),
+            finished: now.wall,
+            finished_boot_ms: now.boot_ms,
+            took_ms: 0,
+        };
         self.next += 1;
-        let entry = Entry { outcome, number: self.next, acknowledged: false };
-        self.entries.insert(entry.outcome.command.clone(), entry);
+        let entry = Entry { outcome: outcome.clone(), number: self.next, acknowledged: false };
+        self.entries.insert(command.id.clone(), entry);
+        outcome
     }
 
     /// The controller has journalled these.
@@ -69,28 +94,59 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skynet_model::command::Status;
-    use skynet_model::time::Timestamp;
+    use skynet_model::name::{IncidentId, ScenarioName, ServerId};
+    use skynet_model::series::Labels;
+    use skynet_model::time::{Span, Timestamp};
+
+    const NOW: Moment = Moment { wall: Timestamp(1_000_000), boot_ms: 5000 };
+
+    fn command(id: &str) -> Command {
+        Command {
+            id: CommandId::new(id).unwrap(),
+            incident: IncidentId::new("i-1").unwrap(),
+            scenario: ScenarioName::new("fires").unwrap(),
+            step: 0,
+            attempt: 1,
+            server: ServerId::new("s1").unwrap(),
+            action: "service.start".to_owned(),
+            labels: Labels::default(),
+            params: Default::default(),
+            policy: 1,
+            epoch: 1,
+            ttl: Span::seconds(60),
+        }
+    }
+
+    #[test]
+    fn a_command_that_is_asked_for_again_has_one_effect_and_one_outcome() {
+        let (mut ledger, mut effects) = (Ledger::default(), 0);
+        let first = ledger.execute(&command("c1"), false, 6000, NOW, || effects += 1);
+        let again = ledger.execute(&command("c1"), true, 0, NOW, || effects += 1);
+        assert_eq!((first.status, effects), (Status::Done, 1));
+        assert_eq!(first, again);
+    }
+
+    #[test]
+    fn neither_a_halted_nor_a_late_command_has_an_effect() {
+        let mut ledger = Ledger::default();
+        let halted = ledger.execute(&command("c1"), true, 6000, NOW, || panic!("halted"));
+        let late = ledger.execute(&command("c2"), false, 4999, NOW, || panic!("late"));
+        assert_eq!((halted.status, late.status), (Status::Refused, Status::Expired));
+        assert_eq!(ledger.open(), 2);
+    }
 
     #[test]
     fn what_is_not_acknowledged_stays_and_of_the_rest_the_newest() {
         let mut ledger = Ledger::default();
-        let ids: Vec<_> = (0..KEPT + 3).map(|n| CommandId::new(&format!("c{n}")).unwrap()).collect();
-        for id in &ids {
-            ledger.record(Outcome {
-                command: id.clone(),
-                status: Status::Done,
-                message: String::new(),
-                finished: Timestamp(0),
-                finished_boot_ms: 0,
-                took_ms: 0,
-            });
+        let commands: Vec<_> = (0..KEPT + 3).map(|n| command(&format!("c{n}"))).collect();
+        for command in &commands {
+            ledger.execute(command, false, 6000, NOW, || {});
         }
+        let ids: Vec<_> = commands.iter().map(|command| command.id.clone()).collect();
         ledger.forget(&ids[1..]);
         assert_eq!(ledger.open(), 1);
-        assert!(ledger.outcome(&ids[0]).is_some());
-        assert!(ledger.outcome(&ids[1]).is_none() && ledger.outcome(&ids[2]).is_none());
-        assert!(ledger.outcome(&ids[3]).is_some());
+        let has = |at: usize| ledger.entries.contains_key(&ids[at]);
+        assert_eq!([has(0), has(1), has(2), has(3)], [true, false, false, true]);
         assert_eq!(ledger.inventory().len(), KEPT + 1);
     }
 }

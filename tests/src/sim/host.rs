@@ -110,9 +110,10 @@ impl Host for SimHost {
         Err(not_simulated("fs_stat"))
     }
 
-    fn processes(&self) -> Result<Vec<Process>, HostError> {
+    fn list_processes(&self, into: &mut Vec<Process>) -> Result<(), HostError> {
         let pids: Vec<u32> = self.state().runaways.keys().copied().collect();
-        pids.into_iter().map(|pid| self.process(pid)).collect()
+        *into = pids.into_iter().map(|pid| self.process(pid)).collect::<Result<_, _>>()?;
+        Ok(())
     }
 
     fn process(&self, pid: u32) -> Result<Process, HostError> {

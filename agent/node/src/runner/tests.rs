@@ -205,8 +205,8 @@ impl Host for Odd {
     fn fs_stat(&self, path: &Path) -> Result<crate::host::FsStat, crate::host::HostError> {
         self.local.fs_stat(path)
     }
-    fn processes(&self) -> Result<Vec<crate::host::Process>, crate::host::HostError> {
-        self.local.processes()
+    fn list_processes(&self, into: &mut Vec<crate::host::Process>) -> Result<(), crate::host::HostError> {
+        self.local.list_processes(into)
     }
     fn process(&self, pid: u32) -> Result<crate::host::Process, crate::host::HostError> {
         self.local.process(pid)

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
 use skynet_model::catalogue::{SensorSpec, Unit};
@@ -12,11 +11,10 @@ use skynet_model::series::SeriesKey;
 use skynet_model::time::Span;
 use skynet_model::value::{ParamKind, ParamSpec};
 
-use super::{Sample, Sensor, SensorError, Troubles, float, labelled, lines, series, texts};
-use crate::host::{FsStat, Host, HostError};
+use super::{Sample, Sensor, SensorError, Troubles, float, labelled, series, texts};
+use crate::host::{FsStat, Host};
+use crate::mounts::{Answer, Asker, MAX_MOUNTS, table};
 
-/// Most file systems that are looked at.
-const MAX_MOUNTS: usize = 128;
 /// How long one file system may take before the others go on without it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -77,26 +75,18 @@ impl Keys {
 struct Disk {
     /// Empty: every local disk.
     wanted: Vec<String>,
-    keys: BTreeMap<String, Keys>,
-    /// Mounts whose statvfs has not come back, and where it will say so.
-    stuck: BTreeMap<String, mpsc::Receiver<Answer>>,
-    patience: Duration,
+    /// The mount table as it was last read, and what was chosen of it.
+    table: Vec<u8>,
+    mounts: Vec<Arc<str>>,
+    keys: BTreeMap<Arc<str>, Keys>,
+    asker: Asker,
     troubles: Troubles,
     buf: Vec<u8>,
 }
 
-type Answer = (String, Result<FsStat, HostError>);
-
 /// See [`super::build`].
 pub(super) fn build(usage: &SensorUse, _: &BTreeMap<String, Script>) -> Result<Box<dyn Sensor>, SensorError> {
-    Ok(Box::new(Disk {
-        wanted: texts(usage, "mounts"),
-        keys: BTreeMap::new(),
-        stuck: BTreeMap::new(),
-        patience: PATIENCE,
-        troubles: Troubles::default(),
-        buf: Vec::new(),
-    }))
+    Ok(Box::new(Disk::new(texts(usage, "mounts"), PATIENCE)))
 }
 
 /// Whether a file system is a disk of this machine. Network ones hang with their server, the others live in memory, are
@@ -109,107 +99,72 @@ fn is_local_disk(source: &str, kind: &str) -> bool {
     }
 }
 
-/// proc_mounts(5) writes space, tab, newline and backslash as octal.
-fn unescape(text: &str) -> String {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let octal = tail.get(..3).filter(|d| *first == b'\\' && d.iter().all(|b| (b'0'..=b'7').contains(b)));
-        let code = octal.and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok());
-        plain.push(code.unwrap_or(*first));
-        rest = if code.is_some() { &tail[3..] } else { tail };
-    }
-    String::from_utf8_lossy(&plain).into_owned()
-}
-
 /// The mount points to look at. A listed one must be mounted: an unmounted directory would show its parent's numbers.
-fn choose(mounts: &[u8], wanted: &[String]) -> Vec<String> {
+fn choose(mounts: &[u8], wanted: &[String]) -> Vec<Arc<str>> {
     let mut devices: BTreeMap<&str, String> = BTreeMap::new();
     let mut listed: Vec<String> = Vec::new();
-    for line in lines(mounts) {
-        let mut words = line.split(' ');
-        let (Some(source), Some(point), Some(kind)) = (words.next(), words.next(), words.next()) else { continue };
-        let point = unescape(point);
+    for mount in table(mounts) {
+        let point = mount.point();
         if !wanted.is_empty() {
             if wanted.contains(&point) && !listed.contains(&point) {
                 listed.push(point);
             }
         } else if point == "/" {
             // Whatever it is made of, it is where this machine lives.
-            devices.insert(source, point);
-        } else if is_local_disk(source, kind) {
+            devices.insert(mount.source, point);
+        } else if is_local_disk(mount.source, mount.kind) {
             // Bind mounts and subvolumes show one device again, after its first mount.
-            devices.entry(source).or_insert(point);
+            devices.entry(mount.source).or_insert(point);
         }
     }
     let mut chosen: Vec<String> = if wanted.is_empty() { devices.into_values().collect() } else { listed };
     chosen.sort();
     chosen.dedup();
     chosen.truncate(MAX_MOUNTS);
-    chosen
+    chosen.into_iter().map(Arc::from).collect()
 }
 
 impl Disk {
-    /// Asks each mount on a thread of its own making: the first that takes too long is left behind with its thread, and
-    /// asked again only after it has answered.
-    fn stat_all(&mut self, host: &Arc<dyn Host>, mut mounts: Vec<String>) -> Result<Vec<Answer>, SensorError> {
-        // Its late answer is old: only that it came counts.
-        self.stuck.retain(|_, late| matches!(late.try_recv(), Err(mpsc::TryRecvError::Empty)));
-        mounts.retain(|mount| !self.stuck.contains_key(mount));
-        let mut answers = Vec::with_capacity(mounts.len());
-        while !mounts.is_empty() {
-            let (answer, receive) = mpsc::channel();
-            let left = Arc::new(AtomicBool::new(false));
-            let (todo, asked, left_behind) = (mounts.clone(), Arc::clone(host), Arc::clone(&left));
-            let ask = move || {
-                for mount in todo {
-                    let stat = asked.fs_stat(Path::new(&mount));
-                    // Once left behind, the mounts after this one are another thread's.
-                    if answer.send((mount, stat)).is_err() || left_behind.load(Ordering::SeqCst) {
-                        return;
-                    }
-                }
-            };
-            let thread = std::thread::Builder::new().name("disk-stat".into()).stack_size(64 << 10).spawn(ask);
-            thread.map_err(|e| SensorError::Config(format!("no thread to ask file systems: {e}")))?;
-            while !mounts.is_empty() {
-                match receive.recv_timeout(self.patience) {
-                    Ok(answer) => {
-                        mounts.remove(0);
-                        answers.push(answer);
-                    }
-                    Err(_) => break,
-                }
-            }
-            if !mounts.is_empty() {
-                let mount = mounts.remove(0);
-                let words = format!("it has not answered for {} s", self.patience.as_secs());
-                self.troubles.begin(&mount, &words);
-                left.store(true, Ordering::SeqCst);
-                self.stuck.insert(mount, receive);
-            }
+    fn new(wanted: Vec<String>, patience: Duration) -> Self {
+        Self {
+            wanted,
+            table: Vec::new(),
+            mounts: Vec::new(),
+            keys: BTreeMap::new(),
+            asker: Asker::new(patience),
+            troubles: Troubles::default(),
+            buf: Vec::new(),
         }
-        Ok(answers)
     }
 }
 
 impl Sensor for Disk {
     fn sweep(&mut self, host: &Arc<dyn Host>, out: &mut Sample) -> Result<(), SensorError> {
         host.read(Path::new("/proc/mounts"), &mut self.buf)?;
-        let mounts = choose(&self.buf, &self.wanted);
-        self.keys.retain(|mount, _| mounts.contains(mount));
-        for (mount, stat) in self.stat_all(host, mounts)? {
-            match stat {
-                // What has no blocks is not a disk; df leaves it out, too.
-                Ok(stat) if stat.total_bytes == 0 => {}
-                Ok(stat) => {
-                    self.troubles.end(&mount);
-                    self.keys.entry(mount).or_insert_with_key(|mount| Keys::new(mount)).push(&stat, out);
-                }
-                Err(error) => self.troubles.begin(&mount, &error.to_string()),
-            }
+        // Mounts come and go seldom: what was chosen stands as long as the table is the same.
+        if self.buf != self.table || self.mounts.is_empty() {
+            self.mounts = choose(&self.buf, &self.wanted);
+            std::mem::swap(&mut self.buf, &mut self.table);
+            self.keys = self.mounts.iter().map(|mount| (Arc::clone(mount), Keys::new(mount))).collect();
         }
-        Ok(())
+        let (mounts, keys, troubles) = (&self.mounts, &self.keys, &mut self.troubles);
+        let take = |number: usize, answer: &Answer| {
+            let mount = &mounts[number];
+            match answer {
+                // What has no blocks is not a disk; df leaves it out, too.
+                Answer::Said(Ok(stat), _) if stat.total_bytes == 0 => {}
+                Answer::Said(Ok(stat), _) => {
+                    troubles.end(mount);
+                    if let Some(keys) = keys.get(mount) {
+                        keys.push(stat, out);
+                    }
+                }
+                Answer::Said(Err(error), _) => troubles.begin(mount, &error.to_string()),
+                Answer::Silent => troubles.begin(mount, "it does not answer"),
+            }
+        };
+        let asked = self.asker.ask(host, mounts, take);
+        asked.map_err(|e| SensorError::Config(format!("no thread to ask file systems: {e}")))
     }
 }
 
@@ -217,7 +172,7 @@ impl Sensor for Disk {
 mod tests {
     use super::super::testing::{FixtureHost, assert_golden, list, make, sweep, value};
     use super::*;
-    use crate::host::LocalHost;
+    use crate::host::{HostError, LocalHost};
     use std::sync::Mutex;
 
     fn stat(path: &Path) -> Result<FsStat, HostError> {
@@ -255,13 +210,6 @@ mod tests {
     }
 
     #[test]
-    fn escapes_of_the_mount_table_are_read() {
-        assert_eq!(unescape("/a\\040b\\134c\\011"), "/a b\\c\t");
-        assert_eq!(unescape("/a\\04"), "/a\\04");
-        assert_eq!(unescape("/ä\\999"), "/ä\\999");
-    }
-
-    #[test]
     fn a_hanging_mount_leaves_the_others_their_readings_and_comes_back() {
         let hang = Arc::new(Mutex::new(()));
         let held = hang.lock().unwrap();
@@ -272,26 +220,19 @@ mod tests {
             }
             stat(path)
         });
-        let mut disk = Disk {
-            wanted: Vec::new(),
-            keys: BTreeMap::new(),
-            stuck: BTreeMap::new(),
-            patience: Duration::from_millis(100),
-            troubles: Troubles::default(),
-            buf: Vec::new(),
-        };
+        let mut disk = Disk::new(Vec::new(), Duration::from_millis(100));
         for _ in 0..2 {
             let sample = sweep(&mut disk, &host);
             assert_eq!(value(&sample, "disk.used_ratio{mount=\"/\"}"), None);
             assert_eq!(value(&sample, "disk.total_bytes{mount=\"/home\"}"), Some(4096.0));
-            assert_eq!(disk.stuck.len(), 1, "asked once, not again while it hangs");
+            assert_eq!(disk.asker.stuck(), 1, "asked once, not again while it hangs");
         }
         drop(held);
         let deadline = crate::host::local::boot_ms() + 10_000;
         while value(&sweep(&mut disk, &host), "disk.used_ratio{mount=\"/\"}").is_none() {
             assert!(crate::host::local::boot_ms() < deadline, "it never came back");
         }
-        assert!(disk.stuck.is_empty());
+        assert_eq!(disk.asker.stuck(), 0);
     }
 
     #[test]
@@ -321,6 +262,6 @@ mod tests {
     fn mounts_are_bounded_in_number_and_the_root_is_always_there() {
         let disks: String = (0..MAX_MOUNTS + 50).map(|i| format!("/dev/sd{i} /data/{i} ext4 rw 0 0\n")).collect();
         let chosen = choose(format!("{disks}overlay / overlay rw 0 0\n").as_bytes(), &[]);
-        assert_eq!((chosen.len(), chosen[0].as_str()), (MAX_MOUNTS, "/"));
+        assert_eq!((chosen.len(), &*chosen[0]), (MAX_MOUNTS, "/"));
     }
 }

@@ -1,7 +1,7 @@
 //! Processes: how many, and the top consumers of processor time and memory.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use skynet_model::catalogue::{SensorSpec, SeriesSpec, Unit};
@@ -63,14 +63,36 @@ struct Keys {
     memory: Arc<SeriesKey>,
 }
 
+/// What of a process is kept from sweep to sweep.
+#[derive(Clone, Copy)]
+struct Past {
+    id: Id,
+    ticks: u64,
+}
+
+/// A process' number in the listing, and why it may have series of its own.
+#[derive(Clone, Copy)]
+struct Ranked {
+    rank: u64,
+    id: Id,
+}
+
+/// Everything but `kept` is room that is used again: a sweep like the one before it allocates nothing.
 struct Processes {
     top: usize,
     names: Vec<String>,
     counts: [Arc<SeriesKey>; 4],
     kept: BTreeMap<Id, Keys>,
-    /// Ticks of every process at the sweep before, and when that was.
-    last: HashMap<Id, u64>,
+    /// All processes of this sweep in order of number, and the cores each used since the sweep before; none for one that
+    /// was not there then.
+    all: Vec<Process>,
+    ratios: Vec<Option<f64>>,
+    /// Ticks of every process at the sweep before, in the same order, and when that was.
+    last: Vec<Past>,
     last_at: Option<i64>,
+    ranked: Vec<Ranked>,
+    /// Who has series of its own, in order.
+    chosen: Vec<Id>,
 }
 
 /// See [`super::build`].
@@ -82,21 +104,17 @@ pub(super) fn build(usage: &SensorUse, _: &BTreeMap<String, Script>) -> Result<B
         names: texts(usage, "names"),
         counts: names.map(plain),
         kept: BTreeMap::new(),
-        last: HashMap::new(),
+        all: Vec::new(),
+        ratios: Vec::new(),
+        last: Vec::new(),
         last_at: None,
+        ranked: Vec::new(),
+        chosen: Vec::new(),
     }))
 }
 
-/// A process with what it used since the sweep before; no ratio for one that was not there then.
-struct Seen {
-    process: Process,
-    ratio: Option<f64>,
-}
-
-impl Seen {
-    fn id(&self) -> Id {
-        (self.process.pid, self.process.start)
-    }
+fn id(process: &Process) -> Id {
+    (process.pid, process.start)
 }
 
 /// The kernel keeps 15 bytes of a name.
@@ -104,77 +122,113 @@ fn is_named(process: &Process, name: &str) -> bool {
     process.name == name || (process.name.len() == 15 && name.len() > 15 && name.starts_with(&process.name))
 }
 
-/// The `n` with the highest rank; those without one never. Ranks are positive, so their bits sort as they do.
-fn highest(seen: &[Seen], n: usize, rank: impl Fn(&Seen) -> Option<f64>) -> Vec<Id> {
-    let mut ranked: Vec<(u64, Id)> =
-        seen.iter().filter_map(|s| rank(s).filter(|r| *r > 0.0).map(|r| (r.to_bits(), s.id()))).collect();
-    ranked.sort_unstable_by_key(|(rank, id)| (Reverse(*rank), *id));
-    ranked.into_iter().take(n).map(|(_, id)| id).collect()
+/// Leaves the `n` with the highest rank in `ranked`; those without one never. Ranks are not negative, so their bits sort as
+/// they do.
+fn highest(
+    all: &[Process],
+    ratios: &[Option<f64>],
+    ranked: &mut Vec<Ranked>,
+    n: usize,
+    rank: impl Fn(&Process, Option<f64>) -> Option<f64>,
+) {
+    ranked.clear();
+    for (process, ratio) in all.iter().zip(ratios) {
+        if let Some(rank) = rank(process, *ratio) {
+            ranked.push(Ranked { rank: rank.to_bits(), id: id(process) });
+        }
+    }
+    if n > 0 && ranked.len() > n {
+        ranked.select_nth_unstable_by_key(n - 1, |r| (Reverse(r.rank), r.id));
+    }
+    ranked.truncate(n);
 }
 
 impl Processes {
-    fn measure(&mut self, processes: Vec<Process>, at: i64) -> Vec<Seen> {
+    /// Works out what each process used since the sweep before. Both lists are in order of number.
+    fn measure(&mut self, at: i64) {
         let elapsed = self.last_at.replace(at).map(|before| (at - before).max(0));
         let seconds = elapsed.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0).map(|ms| float(ms) / 1000.0);
-        let mut now = HashMap::with_capacity(processes.len());
-        let mut seen = Vec::with_capacity(processes.len());
-        for process in processes {
-            let id = (process.pid, process.start);
-            let spent = self.last.get(&id).map(|before| process.cpu_ticks.saturating_sub(*before));
-            let ratio = spent.zip(seconds).map(|(ticks, seconds)| float(ticks) / TICKS_PER_S / seconds);
-            now.insert(id, process.cpu_ticks);
-            seen.push(Seen { process, ratio });
+        let mut before = self.last.iter().peekable();
+        self.ratios.clear();
+        for process in &self.all {
+            while before.next_if(|past| past.id < id(process)).is_some() {}
+            let past = before.peek().filter(|past| past.id == id(process));
+            let spent = past.map(|past| process.cpu_ticks.saturating_sub(past.ticks));
+            self.ratios.push(spent.zip(seconds).map(|(ticks, seconds)| float(ticks) / TICKS_PER_S / seconds));
         }
-        self.last = now;
-        seen
+        self.last.clear();
+        self.last.extend(self.all.iter().map(|p| Past { id: id(p), ticks: p.cpu_ticks }));
+    }
+
+    /// Adds those that were ranked to those chosen.
+    fn choose_ranked(&mut self) {
+        for ranked in &self.ranked {
+            if let Err(at) = self.chosen.binary_search(&ranked.id) {
+                self.chosen.insert(at, ranked.id);
+            }
+        }
     }
 
     /// Who has series of its own from now on.
-    fn choose(&self, seen: &[Seen]) -> BTreeSet<Id> {
-        let mut top: BTreeSet<Id> = highest(seen, self.top, |s| s.ratio).into_iter().collect();
-        top.extend(highest(seen, self.top, |s| Some(float(s.process.rss_bytes))));
-        let named = seen.iter().filter(|s| self.names.iter().any(|name| is_named(&s.process, name)));
-        let named: Vec<Id> = named.map(Seen::id).take(MAX_KEPT - top.len().min(MAX_KEPT)).collect();
-        top.extend(named);
+    fn choose(&mut self) {
+        self.chosen.clear();
+        let by_cpu = |_: &Process, ratio: Option<f64>| ratio.filter(|r| *r > 0.0);
+        highest(&self.all, &self.ratios, &mut self.ranked, self.top, by_cpu);
+        self.choose_ranked();
+        let by_memory = |process: &Process, _| Some(float(process.rss_bytes)).filter(|r| *r > 0.0);
+        highest(&self.all, &self.ratios, &mut self.ranked, self.top, by_memory);
+        self.choose_ranked();
+        for process in &self.all {
+            if self.chosen.len() >= MAX_KEPT {
+                break;
+            }
+            if self.names.iter().any(|name| is_named(process, name))
+                && let Err(at) = self.chosen.binary_search(&id(process))
+            {
+                self.chosen.insert(at, id(process));
+            }
+        }
         // The others that were kept stay. When there is no more room the quietest leave: a series that ends counts as
         // cured, so it must not be one that anything could be wrong with.
-        let all = float(seen.iter().map(|s| s.process.rss_bytes).sum::<u64>().max(1));
-        let room = MAX_KEPT - top.len().min(MAX_KEPT);
-        let mut others: Vec<(u64, Id)> = seen
-            .iter()
-            .filter(|s| self.kept.contains_key(&s.id()) && !top.contains(&s.id()))
-            .map(|s| (s.ratio.unwrap_or(0.0).max(float(s.process.rss_bytes) / all).to_bits(), s.id()))
-            .collect();
-        others.sort_unstable_by_key(|(rank, id)| (Reverse(*rank), *id));
-        top.extend(others.into_iter().take(room).map(|(_, id)| id));
-        top
+        let memory = float(self.all.iter().map(|p| p.rss_bytes).sum::<u64>().max(1));
+        let room = MAX_KEPT - self.chosen.len().min(MAX_KEPT);
+        let stays = |process: &Process, ratio: Option<f64>| {
+            let one = id(process);
+            let stays = self.kept.contains_key(&one) && self.chosen.binary_search(&one).is_err();
+            stays.then(|| ratio.unwrap_or(0.0).max(float(process.rss_bytes) / memory))
+        };
+        highest(&self.all, &self.ratios, &mut self.ranked, room, stays);
+        self.choose_ranked();
     }
 }
 
 impl Sensor for Processes {
     fn sweep(&mut self, host: &Arc<dyn Host>, out: &mut Sample) -> Result<(), SensorError> {
-        let processes = host.processes()?;
+        host.list_processes(&mut self.all)?;
         let at = host.boot_ms();
-        let count = |state: &[char]| processes.iter().filter(|p| state.contains(&p.state)).count();
-        let counts = [processes.len(), count(&['R']), count(&['Z']), count(&['D'])];
+        let count = |state: &[char]| self.all.iter().filter(|p| state.contains(&p.state)).count();
+        let counts = [self.all.len(), count(&['R']), count(&['Z']), count(&['D'])];
         for (key, n) in self.counts.iter().zip(counts) {
             out.push((Arc::clone(key), float(n as u64)));
         }
-        let seen = self.measure(processes, at);
-        let chosen = self.choose(&seen);
-        self.kept.retain(|id, _| chosen.contains(id));
-        for s in seen.iter().filter(|s| chosen.contains(&s.id())) {
-            let keys = self.kept.entry(s.id()).or_insert_with(|| {
-                let p = &s.process;
-                let (pid, start, user) = (p.pid.to_string(), p.start.to_string(), host.user_name(p.uid));
-                let labels = [("pid", &*pid), ("start", &*start), ("name", cut(&p.name)), ("user", cut(&user))];
+        self.measure(at);
+        self.choose();
+        self.kept.retain(|id, _| self.chosen.binary_search(id).is_ok());
+        for (process, ratio) in self.all.iter().zip(&self.ratios) {
+            if self.chosen.binary_search(&id(process)).is_err() {
+                continue;
+            }
+            let keys = self.kept.entry(id(process)).or_insert_with(|| {
+                let (pid, start) = (process.pid.to_string(), process.start.to_string());
+                let user = host.user_name(process.uid);
+                let labels = [("pid", &*pid), ("start", &*start), ("name", cut(&process.name)), ("user", cut(&user))];
                 let key = |name| Arc::new(SeriesKey::new(name, labels));
                 Keys { cpu: key("process.cpu_ratio"), memory: key("process.memory_bytes") }
             });
-            if let Some(ratio) = s.ratio {
-                out.push((Arc::clone(&keys.cpu), ratio));
+            if let Some(ratio) = ratio {
+                out.push((Arc::clone(&keys.cpu), *ratio));
             }
-            out.push((Arc::clone(&keys.memory), float(s.process.rss_bytes)));
+            out.push((Arc::clone(&keys.memory), float(process.rss_bytes)));
         }
         Ok(())
     }

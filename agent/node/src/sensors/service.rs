@@ -8,19 +8,15 @@ use skynet_model::catalogue::{SensorSpec, Unit};
 use skynet_model::policy::{Script, SensorUse};
 use skynet_model::series::SeriesKey;
 use skynet_model::time::Span;
-use skynet_model::value::{ParamKind, ParamSpec};
+use skynet_model::value::ParamKind;
 
-use super::{Sample, Sensor, SensorError, float, labelled, series, text, texts};
+use super::{Sample, Sensor, SensorError, float, labelled, param, series, text, texts, truth};
 use crate::host::{Host, HostError, Process};
 
 /// Most units of one use.
 const MAX_UNITS: usize = 500;
 
 const LABELS: &[&str] = &["service"];
-
-const fn param(name: &'static str, kind: ParamKind, help: &'static str) -> ParamSpec {
-    ParamSpec { name, kind, required: false, default: None, help }
-}
 
 /// The catalogue entry.
 pub(super) const SPEC: SensorSpec = SensorSpec {
@@ -31,20 +27,28 @@ pub(super) const SPEC: SensorSpec = SensorSpec {
         param(
             "units",
             ParamKind::List(&ParamKind::Unit),
+            None,
             "systemd units; each is a service by its own name (at most 500)",
         ),
         param(
             "pid_file",
             ParamKind::Path,
+            None,
             "file with the main process's number; the service is called by the use's name",
         ),
         param(
             "process",
             ParamKind::Text,
+            None,
             "name of the main process (the first 15 bytes count), alone or beside pid_file",
         ),
-        param("start", ParamKind::Script, "script by which service.start starts it"),
-        param("stop", ParamKind::Script, "script by which service.stop stops it; default: TERM to its main process"),
+        param("start", ParamKind::Script, None, "script by which service.start starts it"),
+        param(
+            "stop",
+            ParamKind::Script,
+            None,
+            "script by which service.stop stops it; default: TERM to its main process",
+        ),
     ],
     series: &[
         series("service.up", LABELS, Unit::Bool, "1 while it runs; 0 also for a unit that does not exist"),
@@ -76,7 +80,6 @@ impl Keys {
     }
 
     fn push(&self, out: &mut Sample, up: bool, failed: Option<bool>, restarts: Option<u64>) {
-        let truth = |b: bool| if b { 1.0 } else { 0.0 };
         out.push((Arc::clone(&self.up), truth(up)));
         if let Some(failed) = failed {
             out.push((Arc::clone(&self.failed), truth(failed)));

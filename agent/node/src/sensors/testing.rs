@@ -1,6 +1,7 @@
 //! A host made of fixture files, with a clock and answers that tests set; golden output.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,8 @@ use skynet_model::value::Value;
 
 use super::{SPECS, Sample, Sensor};
 use crate::host::{
-    DeleteFiles, Deleted, Exec, ExecOutput, FsStat, Host, HostError, LocalHost, Process, ServiceState, UnitVerb,
+    DeleteFiles, Deleted, Exec, ExecOutput, FileStat, FsStat, Host, HostError, LocalHost, Process, ServiceState,
+    Stream, UnitVerb,
 };
 
 type StatFn = Box<dyn Fn(&Path) -> Result<FsStat, HostError> + Send + Sync>;
@@ -86,11 +88,39 @@ impl Host for FixtureHost {
     fn fs_stat(&self, path: &Path) -> Result<FsStat, HostError> {
         (self.stat)(path)
     }
-    fn processes(&self) -> Result<Vec<Process>, HostError> {
-        if let Some(set) = &*self.processes.lock().unwrap() {
-            return Ok(set.clone());
-        }
-        Ok(self.files().processes()?.into_iter().map(Self::tidy).collect())
+    fn list(&self, dir: &Path) -> Result<Vec<String>, HostError> {
+        self.files().list(dir)
+    }
+    fn read_link(&self, path: &Path) -> Result<PathBuf, HostError> {
+        self.files().read_link(path)
+    }
+    fn file_stat(&self, path: &Path) -> Result<FileStat, HostError> {
+        self.files().file_stat(path)
+    }
+    fn digest(&self, path: &Path, most: u64) -> Result<([u8; 32], u64), HostError> {
+        self.files().digest(path, most)
+    }
+    fn resolve(&self, name: &str, timeout: Duration) -> Result<Vec<IpAddr>, HostError> {
+        self.files().resolve(name, timeout)
+    }
+    fn connect(&self, to: SocketAddr, timeout: Duration) -> Result<Box<dyn Stream>, HostError> {
+        self.files().connect(to, timeout)
+    }
+    fn ask(
+        &self,
+        to: SocketAddr,
+        question: &[u8],
+        timeout: Duration,
+        fits: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Vec<u8>, HostError> {
+        self.files().ask(to, question, timeout, fits)
+    }
+    fn list_processes(&self, into: &mut Vec<Process>) -> Result<(), HostError> {
+        *into = match &*self.processes.lock().unwrap() {
+            Some(set) => set.clone(),
+            None => self.files().processes()?.into_iter().map(Self::tidy).collect(),
+        };
+        Ok(())
     }
     fn process(&self, pid: u32) -> Result<Process, HostError> {
         let gone = || HostError::Missing(format!("process {pid}"));
@@ -137,6 +167,14 @@ pub(super) fn list(items: &[&str]) -> Value {
 pub(super) fn sweep(sensor: &mut dyn Sensor, host: &Arc<FixtureHost>) -> Sample {
     let mut out = Vec::new();
     let host: Arc<dyn Host> = Arc::<FixtureHost>::clone(host);
+    sensor.sweep(&host, &mut out).unwrap();
+    out
+}
+
+/// One sweep of this very machine, which must end well.
+pub(super) fn local(sensor: &mut dyn Sensor) -> Sample {
+    let mut out = Vec::new();
+    let host: Arc<dyn Host> = Arc::new(LocalHost::new());
     sensor.sweep(&host, &mut out).unwrap();
     out
 }

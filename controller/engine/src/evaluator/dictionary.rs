@@ -8,17 +8,23 @@ use skynet_model::condition::SeriesRef;
 use skynet_model::series::{Labels, SeriesKey};
 use skynet_model::time::{Span, Timestamp};
 
+use super::board::NONE;
 use super::slab::Slab;
 
 /// Most series of one server.
 pub(crate) const MAX_SERIES: usize = 50_000;
 /// Most sensors of one server.
 const MAX_SENSORS: usize = 1_000;
+/// Wire ids from here on are not taken.
+const MAX_WIRE: u32 = 1 << 20;
+/// The series of a wire id that names none.
+const NO_SERIES: u32 = u32::MAX;
 /// The number of `server.connected` in every dictionary.
 pub(crate) const CONNECTED: u32 = 0;
 
 /// How a series stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Sight {
     /// Not read yet, or not any more: unknown.
     Silent,
@@ -28,19 +34,34 @@ pub(crate) enum Sight {
     Gone,
 }
 
-/// One series.
+/// What every reading of a series touches: those of a server lie side by side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Point {
+    pub(crate) value: f64,
+    /// The number of the sweep that read it last, among its sensor's.
+    pub(crate) sweep: u32,
+    /// The first of the value places it fills, in the [`Board`](super::board::Board).
+    pub(crate) users: u32,
+    sensor: u16,
+    pub(crate) sight: Sight,
+}
+
+/// The sensor of a series that none has read.
+const NO_SENSOR: u16 = u16::MAX;
+
+impl Point {
+    const NEW: Self = Self { value: f64::NAN, sweep: 0, sensor: NO_SENSOR, sight: Sight::Silent, users: NONE };
+
+    /// The sensor that read it last.
+    pub(crate) fn sensor(&self) -> Option<u16> {
+        (self.sensor != NO_SENSOR).then_some(self.sensor)
+    }
+}
+
+/// The rest of a series.
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) key: SeriesKey,
-    pub(crate) value: f64,
-    pub(crate) time: Timestamp,
-    pub(crate) sight: Sight,
-    /// The sensor that read it last.
-    pub(crate) sensor: Option<u16>,
-    /// The start of the sweep that read it last, on the boot clock.
-    pub(crate) sweep: i64,
-    /// Slots of instances that it fills.
-    pub(crate) users: Vec<(u32, u16)>,
     wire: Option<u32>,
 }
 
@@ -50,6 +71,9 @@ pub(crate) struct Sensor {
     pub(crate) id: Box<str>,
     /// The start of the newest sweep seen, on the boot clock.
     pub(crate) begun: i64,
+    /// That sweep's number, and when it and the one before began, on the server's wall clock.
+    pub(crate) sweep: u32,
+    pub(crate) started: [Timestamp; 2],
     /// Whether that sweep has ended.
     pub(crate) ended: bool,
     /// Whether the last sweep was complete and is not too old.
@@ -71,9 +95,15 @@ pub(crate) fn is_use_of(id: &str, name: &str) -> bool {
 #[derive(Debug)]
 pub(crate) struct Dictionary {
     pub(crate) series: Slab<Series>,
+    /// By the series' numbers.
+    pub(crate) points: Vec<Point>,
     pub(crate) sensors: Vec<Sensor>,
-    /// Wire ids in order with their series. Ids rise, so that a sweep walks along this list.
-    ids: Vec<(u32, u32)>,
+    /// Where the next sweep's sensor is, if they come in the order they came before.
+    next_sensor: usize,
+    /// By wire ids, which are dense: their series.
+    wires: Vec<u32>,
+    /// When the session began or ended.
+    pub(crate) connected: Timestamp,
     keys: BTreeMap<SeriesKey, u32>,
     names: BTreeMap<Arc<str>, Vec<u32>>,
 }
@@ -82,8 +112,11 @@ impl Default for Dictionary {
     fn default() -> Self {
         let mut empty = Self {
             series: Slab::default(),
+            points: Vec::new(),
             sensors: Vec::new(),
-            ids: Vec::new(),
+            next_sensor: 0,
+            wires: Vec::new(),
+            connected: Timestamp::default(),
             keys: BTreeMap::new(),
             names: BTreeMap::new(),
         };
@@ -94,16 +127,11 @@ impl Default for Dictionary {
 
 impl Dictionary {
     fn insert(&mut self, wire: Option<u32>, key: SeriesKey) -> u32 {
-        let at = self.series.insert(Series {
-            key: key.clone(),
-            value: f64::NAN,
-            time: Timestamp::default(),
-            sight: Sight::Silent,
-            sensor: None,
-            sweep: i64::MIN,
-            users: Vec::new(),
-            wire,
-        });
+        let at = self.series.insert(Series { key: key.clone(), wire });
+        match self.points.get_mut(at as usize) {
+            Some(point) => *point = Point::NEW,
+            None => self.points.push(Point::NEW),
+        }
         self.names.entry(Arc::clone(&key.name)).or_default().push(at);
         self.keys.insert(key, at);
         at
@@ -112,13 +140,17 @@ impl Dictionary {
     /// Gives a wire id to a series. The first of the pair is the series' number; the second says whether it is new.
     /// None when there are too many, or when the name is the controller's own.
     pub(crate) fn announce(&mut self, id: u32, key: SeriesKey) -> Option<(u32, bool)> {
+        if id >= MAX_WIRE {
+            return None;
+        }
         if let Some(at) = self.keys.get(&key).copied() {
             if at == CONNECTED {
                 return None;
             }
-            let series = self.series.get_mut(at)?;
-            let before = series.wire.replace(id);
-            self.ids.retain(|(wire, _)| Some(*wire) != before && *wire != id);
+            let before = self.series.get_mut(at)?.wire.replace(id);
+            if let Some(wire) = before.and_then(|before| self.wires.get_mut(before as usize)) {
+                *wire = NO_SERIES;
+            }
             self.map(id, at);
             return Some((at, false));
         }
@@ -131,29 +163,41 @@ impl Dictionary {
     }
 
     fn map(&mut self, id: u32, at: u32) {
-        match self.ids.binary_search_by_key(&id, |(wire, _)| *wire) {
-            Ok(i) => self.ids[i] = (id, at),
-            Err(i) => self.ids.insert(i, (id, at)),
+        let id = id as usize;
+        if self.wires.len() <= id {
+            self.wires.resize(id + 1, NO_SERIES);
         }
+        self.wires[id] = at;
     }
 
-    /// The series of a wire id. `hint` is where the last one was found: the next is mostly beside it.
-    pub(crate) fn by_wire(&self, id: u32, hint: &mut usize) -> Option<u32> {
-        if let Some((wire, at)) = self.ids.get(*hint)
-            && *wire == id
-        {
-            *hint += 1;
-            return Some(*at);
-        }
-        let i = self.ids.binary_search_by_key(&id, |(wire, _)| *wire).ok()?;
-        *hint = i + 1;
-        Some(self.ids[i].1)
+    /// The series of a wire id.
+    #[inline]
+    pub(crate) fn by_wire(&self, id: u32) -> Option<u32> {
+        self.wires.get(id as usize).copied().filter(|at| *at != NO_SERIES)
     }
 
-    /// Ends a series and gives the slots it filled.
-    pub(crate) fn retire(&mut self, id: u32) -> Option<Series> {
-        let i = self.ids.binary_search_by_key(&id, |(wire, _)| *wire).ok()?;
-        let (_, at) = self.ids.remove(i);
+    /// How a series stands.
+    #[inline]
+    pub(crate) fn point(&self, at: u32) -> Option<&Point> {
+        self.points.get(at as usize)
+    }
+
+    /// How a series stands.
+    #[inline]
+    pub(crate) fn point_mut(&mut self, at: u32) -> Option<&mut Point> {
+        self.points.get_mut(at as usize)
+    }
+
+    /// When a series was read last, on the server's wall clock.
+    pub(crate) fn time(&self, point: &Point) -> Timestamp {
+        let Some(sensor) = point.sensor().and_then(|s| self.sensors.get(usize::from(s))) else { return self.connected };
+        sensor.started[usize::from(point.sweep != sensor.sweep)]
+    }
+
+    /// Ends a series; gives its number and how it stood.
+    pub(crate) fn retire(&mut self, id: u32) -> Option<(u32, Point)> {
+        let at = self.by_wire(id)?;
+        self.wires[id as usize] = NO_SERIES;
         let series = self.series.remove(at)?;
         self.keys.remove(&series.key);
         if let Some(list) = self.names.get_mut(&series.key.name) {
@@ -162,19 +206,23 @@ impl Dictionary {
                 self.names.remove(&series.key.name);
             }
         }
-        if let Some(sensor) = series.sensor.and_then(|s| self.sensors.get_mut(usize::from(s))) {
+        let point = std::mem::replace(self.points.get_mut(at as usize)?, Point::NEW);
+        if let Some(sensor) = point.sensor().and_then(|s| self.sensors.get_mut(usize::from(s))) {
             sensor.members.retain(|other| *other != at);
         }
-        Some(series)
+        Some((at, point))
     }
 
     /// Lets no series fill a slot any more.
     pub(crate) fn forget_users(&mut self) {
-        self.series.for_each(|series| series.users.clear());
+        self.points.iter_mut().for_each(|point| point.users = NONE);
     }
 
     /// A series is read by another sensor than before.
-    pub(crate) fn change_sensor(&mut self, at: u32, before: Option<u16>, now: u16) {
+    pub(crate) fn change_sensor(&mut self, at: u32, now: u16) {
+        let Some(point) = self.points.get_mut(at as usize) else { return };
+        let before = point.sensor();
+        point.sensor = now;
         if let Some(sensor) = before.and_then(|s| self.sensors.get_mut(usize::from(s))) {
             sensor.members.retain(|other| *other != at);
         }
@@ -228,13 +276,17 @@ impl Dictionary {
 
     /// The number of a sensor, made when it is new. None when there are too many.
     pub(crate) fn sensor(&mut self, id: &str) -> Option<u16> {
-        let at = match self.sensors.iter().position(|s| &*s.id == id) {
+        let expected = self.sensors.get(self.next_sensor).is_some_and(|s| &*s.id == id);
+        let known = if expected { Some(self.next_sensor) } else { self.sensors.iter().position(|s| &*s.id == id) };
+        let at = match known {
             Some(at) => at,
             None if self.sensors.len() >= MAX_SENSORS => return None,
             None => {
                 self.sensors.push(Sensor {
                     id: id.into(),
                     begun: i64::MIN,
+                    sweep: 0,
+                    started: [Timestamp::default(); 2],
                     ended: true,
                     fresh: false,
                     until: Timestamp::default(),
@@ -244,6 +296,7 @@ impl Dictionary {
                 self.sensors.len() - 1
             }
         };
+        self.next_sensor = if at + 1 < self.sensors.len() { at + 1 } else { 0 };
         u16::try_from(at).ok()
     }
 

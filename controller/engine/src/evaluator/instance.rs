@@ -10,17 +10,11 @@ use super::held::Held;
 /// Fresh sweeps a proof takes.
 pub(crate) const PROOF_SWEEPS: u8 = 2;
 
-/// One scenario instance.
+/// One scenario instance, without what lies on the [`Board`](super::board::Board): its slots' values and how `when` stands.
 #[derive(Debug)]
 pub(crate) struct Instance {
     pub(crate) rule: u32,
-    pub(crate) labels: Labels,
-    /// Slot values; NaN is unknown or gone.
-    pub(crate) values: Box<[f64]>,
-    /// The series that fills each slot.
-    pub(crate) bound: Box<[Option<u32>]>,
-    /// `when`, and how long it has held.
-    pub(crate) when: Truth,
+    /// How long `when` has held.
     pub(crate) held: Held,
     /// Clear, while an incident is live, and how long it has held.
     pub(crate) clear: Truth,
@@ -31,25 +25,23 @@ pub(crate) struct Instance {
     pub(crate) watch: Option<Box<Watch>>,
     /// When its timer is set.
     pub(crate) due: Option<Timestamp>,
-    /// Whether it waits in the list of those to be evaluated.
-    pub(crate) dirty: bool,
+    pub(crate) labels: Labels,
+    /// The series that fills each slot.
+    pub(crate) bound: Box<[Option<u32>]>,
 }
 
 impl Instance {
     pub(crate) fn new(rule: u32, labels: Labels, slots: usize) -> Self {
         Self {
             rule,
-            labels,
-            values: vec![f64::NAN; slots].into_boxed_slice(),
-            bound: vec![None; slots].into_boxed_slice(),
-            when: Truth::Unknown,
             held: Held::default(),
             clear: Truth::Unknown,
             settle: Held::default(),
             incident: None,
             watch: None,
             due: None,
-            dirty: false,
+            labels,
+            bound: vec![None; slots].into_boxed_slice(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Instances: the natural join of the series in `when` on the labels they share, and what fills their slots.
 
-use skynet_model::condition::{SeriesRef, Slot};
+use skynet_model::condition::{SeriesRef, Slot, Truth};
 use skynet_model::series::Labels;
 
 use super::instance::Instance;
@@ -55,11 +55,31 @@ impl Server {
                 let todo: Vec<&SeriesRef> = rule.joined().map(|(_, series)| series).collect();
                 let mut found = Vec::new();
                 self.join(&todo, Labels::default(), &mut found);
+                found.retain(|labels| self.may_hold(rule, labels));
                 for labels in found {
                     self.ensure(number, labels, pass);
                 }
             }
         }
+    }
+
+    /// Whether `when` can ever be true on these labels. What their texts alone make false stays false whatever is read
+    /// (Kleene's connectives are monotone), so that no reading has to pay for it.
+    fn may_hold(&self, rule: &Rule, labels: &Labels) -> bool {
+        let slots = rule.slots.get(rule.when.slots.clone()).unwrap_or(&[]);
+        if !slots.iter().any(|slot| matches!(slot, Slot::Text(_))) {
+            return true;
+        }
+        let values: Vec<f64> = slots.iter().map(|slot| self.text(slot, labels).unwrap_or(f64::NAN)).collect();
+        rule.when.condition.eval(&values) != Truth::False
+    }
+
+    /// The value of a slot that tests a label: 1 or 0.
+    fn text(&self, slot: &Slot, labels: &Labels) -> Option<f64> {
+        let Slot::Text(test) = slot else { return None };
+        let from = if test.of_server { &self.labels } else { labels };
+        let equal = from.get(&test.label).unwrap_or_default() == test.text;
+        Some(f64::from(u8::from(equal != test.negated)))
     }
 
     /// Takes a new series into the slots that waited for it, and makes the instances it gives.
@@ -76,6 +96,7 @@ impl Server {
                 let todo: Vec<&SeriesRef> = others.map(|(_, series)| series).collect();
                 let mut found = Vec::new();
                 self.join(&todo, rest, &mut found);
+                found.retain(|labels| self.may_hold(rule, labels));
                 for labels in found {
                     self.ensure(number, labels, pass);
                 }
@@ -92,7 +113,10 @@ impl Server {
         let list: Vec<u32> = of_rule.filter(fits).collect();
         for i in list {
             self.bind(i, index, at);
-            if self.instances.get(i).is_some_and(|instance| !is_loose(instance, rule)) {
+            if self.instances.get(i).is_some_and(|instance| !is_loose(instance, rule))
+                && let Some(head) = self.board.head_mut(i)
+            {
+                head.loose = false;
                 self.loose.remove(&i);
             }
         }
@@ -100,16 +124,11 @@ impl Server {
 
     /// Lets a series fill a slot.
     fn bind(&mut self, i: u32, slot: usize, at: u32) {
-        let (Some(instance), Some(series)) = (self.instances.get_mut(i), self.dictionary.series.get_mut(at)) else {
-            return;
-        };
+        let (Some(instance), Some(point)) = (self.instances.get_mut(i), self.dictionary.point_mut(at)) else { return };
         instance.bound[slot] = Some(at);
-        instance.values[slot] = series.value;
-        series.users.push((i, slot as u16));
-        if !instance.dirty {
-            instance.dirty = true;
-            self.dirty.push(i);
-        }
+        self.board.link(&mut point.users, i, slot);
+        self.board.set(i, slot, point.value);
+        self.board.soil(i, &mut self.dirty);
     }
 
     /// The instance with these labels, made when there is none. None when there are too many.
@@ -127,17 +146,14 @@ impl Server {
             return None;
         }
         *count += 1;
-        let mut instance = Instance::new(number, labels.clone(), rule.slots.len());
-        for (value, slot) in instance.values.iter_mut().zip(&rule.slots) {
-            if let Slot::Text(test) = slot {
-                let from = if test.of_server { &self.labels } else { &labels };
-                let equal = from.get(&test.label).unwrap_or_default() == test.text;
-                *value = f64::from(u8::from(equal != test.negated));
+        let i = self.instances.insert(Box::new(Instance::new(number, labels.clone(), rule.slots.len())));
+        self.board.open(i, number, rule.slots.len());
+        self.board.soil(i, &mut self.dirty);
+        for (index, slot) in rule.slots.iter().enumerate() {
+            if let Some(value) = self.text(slot, &labels) {
+                self.board.set(i, index, value);
             }
         }
-        instance.dirty = true;
-        let i = self.instances.insert(Box::new(instance));
-        self.dirty.push(i);
         self.by_labels.insert((number, labels.clone()), i);
         for (index, slot) in rule.slots.iter().enumerate() {
             if let Slot::Series(wanted) = slot
@@ -146,7 +162,10 @@ impl Server {
                 self.bind(i, index, at);
             }
         }
-        if self.instances.get(i).is_some_and(|instance| is_loose(instance, rule)) {
+        if self.instances.get(i).is_some_and(|instance| is_loose(instance, rule))
+            && let Some(head) = self.board.head_mut(i)
+        {
+            head.loose = true;
             self.loose.insert(i);
         }
         Some(i)
@@ -162,11 +181,12 @@ impl Server {
             return;
         }
         let Some(instance) = self.instances.remove(i) else { return };
-        for (slot, at) in instance.bound.iter().enumerate() {
-            if let Some(series) = at.and_then(|at| self.dictionary.series.get_mut(at)) {
-                series.users.retain(|user| *user != (i, slot as u16));
+        for at in instance.bound.iter().flatten() {
+            if let Some(point) = self.dictionary.point_mut(*at) {
+                self.board.unlink(&mut point.users, i);
             }
         }
+        self.board.close(i, instance.bound.len());
         if let Some(count) = self.counts.get_mut(&instance.rule) {
             *count = count.saturating_sub(1);
         }

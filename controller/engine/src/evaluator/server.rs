@@ -7,6 +7,7 @@ use skynet_model::name::{IncidentId, ScenarioName, ServerId};
 use skynet_model::series::{Labels, Reading, SeriesKey};
 use skynet_model::time::Timestamp;
 
+use super::board::Board;
 use super::dictionary::{CONNECTED, Dictionary, Sight, patience};
 use super::held::Held;
 use super::instance::{Instance, Watch};
@@ -36,6 +37,7 @@ pub(crate) struct Server {
     pub(super) applies: Vec<bool>,
     pub(super) dictionary: Dictionary,
     pub(super) instances: Slab<Box<Instance>>,
+    pub(super) board: Board,
     pub(super) by_labels: BTreeMap<(u32, Labels), u32>,
     pub(super) counts: BTreeMap<u32, u32>,
     pub(super) capped: BTreeSet<u32>,
@@ -73,6 +75,7 @@ impl Server {
             applies: Vec::new(),
             dictionary: Dictionary::default(),
             instances: Slab::default(),
+            board: Board::default(),
             by_labels: BTreeMap::new(),
             counts: BTreeMap::new(),
             capped: BTreeSet::new(),
@@ -112,6 +115,7 @@ impl Server {
             }
         }
         self.instances = Slab::default();
+        self.board = Board::default();
         self.by_labels.clear();
         self.counts.clear();
         self.capped.clear();
@@ -163,16 +167,16 @@ impl Server {
 
     /// Takes it for away when it has not been seen at all.
     pub(crate) fn give_up_waiting(&mut self, pass: &mut Pass<'_>) {
-        if !self.connected && self.dictionary.series.get(CONNECTED).is_some_and(|s| s.sight == Sight::Silent) {
+        if !self.connected && self.dictionary.point(CONNECTED).is_some_and(|p| p.sight == Sight::Silent) {
             self.say_connected(pass.now, 0.0);
             self.evaluate(pass, None);
         }
     }
 
     fn say_connected(&mut self, now: Timestamp, value: f64) {
-        if let Some(series) = self.dictionary.series.get_mut(CONNECTED) {
-            series.time = now;
-            series.sight = Sight::Known;
+        self.dictionary.connected = now;
+        if let Some(point) = self.dictionary.point_mut(CONNECTED) {
+            point.sight = Sight::Known;
         }
         self.fill(CONNECTED, value);
     }
@@ -186,7 +190,7 @@ impl Server {
 
     /// A series got its id.
     pub(crate) fn announce(&mut self, id: u32, key: SeriesKey, pass: &mut Pass<'_>) {
-        let used = self.dictionary.by_wire(id, &mut 0);
+        let used = self.dictionary.by_wire(id);
         if let Some(series) = used.and_then(|at| self.dictionary.series.get(at)) {
             if series.key == key {
                 return;
@@ -209,13 +213,21 @@ impl Server {
 
     /// A series ended.
     pub(crate) fn retire(&mut self, id: u32, pass: &mut Pass<'_>) {
-        let Some(series) = self.dictionary.retire(id) else { return };
-        for (i, slot) in series.users {
-            if let Some(instance) = self.instances.get_mut(i) {
-                instance.values[usize::from(slot)] = f64::NAN;
-                instance.bound[usize::from(slot)] = None;
+        let Some((at, point)) = self.dictionary.retire(id) else { return };
+        let mut place = point.users;
+        while let Some(link) = self.board.linked(place) {
+            place = link.next;
+            let i = link.instance;
+            if let (Some(head), Some(instance)) = (self.board.head_mut(i), self.instances.get_mut(i)) {
+                head.loose = true;
+                instance.bound.iter_mut().filter(|bound| **bound == Some(at)).for_each(|bound| *bound = None);
                 self.loose.insert(i);
             }
+        }
+        self.board.fill(point.users, f64::NAN, &mut self.dirty);
+        let mut users = point.users;
+        while let Some(link) = self.board.linked(users) {
+            self.board.unlink(&mut users, link.instance);
         }
         self.loosen();
         self.evaluate(pass, None);
@@ -232,7 +244,12 @@ impl Server {
         if sweep.started_boot_ms < sensor.begun || (sweep.started_boot_ms == sensor.begun && sensor.ended) {
             return;
         }
+        if sensor.begun != sweep.started_boot_ms {
+            sensor.sweep = sensor.sweep.wrapping_add(1);
+            sensor.started = [sweep.started, sensor.started[0]];
+        }
         sensor.begun = sweep.started_boot_ms;
+        let turn = sensor.sweep;
         sensor.ended = sweep.end != SweepEnd::Partial;
         // Its timer may not have been heard of yet: what was too old was unknown until now.
         if sensor.fresh && sensor.until <= pass.now {
@@ -244,10 +261,9 @@ impl Server {
             self.evaluate(pass, None);
             return;
         }
-        let mut hint = 0;
         for (id, value) in sweep.readings {
-            if let Some(at) = self.dictionary.by_wire(*id, &mut hint).filter(|_| value.is_finite()) {
-                self.read(at, number, *value, sweep);
+            if let Some(at) = self.dictionary.by_wire(*id).filter(|_| value.is_finite()) {
+                self.read(at, number, turn, *value);
             }
         }
         if sweep.end == SweepEnd::Complete {
@@ -257,16 +273,14 @@ impl Server {
         }
     }
 
-    fn read(&mut self, at: u32, sensor: u16, value: f64, sweep: &Sweep<'_>) {
-        let Some(series) = self.dictionary.series.get_mut(at) else { return };
-        series.time = sweep.started;
-        series.sweep = sweep.started_boot_ms;
-        let (before, sight) = (series.sensor, series.sight);
-        let same = sight == Sight::Known && series.value.to_bits() == value.to_bits();
-        series.sight = Sight::Known;
-        if before != Some(sensor) {
-            series.sensor = Some(sensor);
-            self.dictionary.change_sensor(at, before, sensor);
+    #[inline]
+    fn read(&mut self, at: u32, sensor: u16, turn: u32, value: f64) {
+        let Some(point) = self.dictionary.point_mut(at) else { return };
+        point.sweep = turn;
+        let sight = std::mem::replace(&mut point.sight, Sight::Known);
+        let same = sight == Sight::Known && point.value.to_bits() == value.to_bits();
+        if point.sensor() != Some(sensor) {
+            self.dictionary.change_sensor(at, sensor);
         }
         if !same {
             self.fill(at, value);
@@ -280,7 +294,7 @@ impl Server {
     fn complete(&mut self, number: u16, sweep: &Sweep<'_>, pass: &mut Pass<'_>) {
         let Some(sensor) = self.dictionary.sensors.get_mut(usize::from(number)) else { return };
         sensor.until = pass.now.plus(patience(sweep.every));
-        let (was_fresh, until) = (sensor.fresh, sensor.until);
+        let (was_fresh, until, turn) = (sensor.fresh, sensor.until, sensor.sweep);
         sensor.fresh = true;
         // A later time is looked up when the timer is due, so that a sweep moves no timer.
         if sensor.alarm.is_none_or(|at| at > until) {
@@ -289,9 +303,9 @@ impl Server {
         let mut lost = false;
         for m in 0..self.dictionary.members(number) {
             let Some(at) = self.dictionary.member(number, m) else { continue };
-            let Some(series) = self.dictionary.series.get_mut(at) else { continue };
-            if series.sweep != sweep.started_boot_ms && series.sight != Sight::Gone {
-                series.sight = Sight::Gone;
+            let Some(point) = self.dictionary.point_mut(at) else { continue };
+            if point.sweep != turn && point.sight != Sight::Gone {
+                point.sight = Sight::Gone;
                 lost = true;
                 self.fill(at, f64::NAN);
             }
@@ -307,8 +321,8 @@ impl Server {
         sensor.fresh = false;
         for m in 0..self.dictionary.members(number) {
             let Some(at) = self.dictionary.member(number, m) else { continue };
-            if let Some(series) = self.dictionary.series.get_mut(at) {
-                series.sight = Sight::Silent;
+            if let Some(point) = self.dictionary.point_mut(at) {
+                point.sight = Sight::Silent;
             }
             self.fill(at, f64::NAN);
         }
@@ -341,36 +355,22 @@ impl Server {
     }
 
     fn fill(&mut self, at: u32, value: f64) {
-        let Some(series) = self.dictionary.series.get_mut(at) else { return };
-        series.value = value;
-        for (i, slot) in &series.users {
-            if let Some(instance) = self.instances.get_mut(*i) {
-                instance.values[usize::from(*slot)] = value;
-                if !instance.dirty {
-                    instance.dirty = true;
-                    self.dirty.push(*i);
-                }
-            }
-        }
+        let Some(point) = self.dictionary.point_mut(at) else { return };
+        point.value = value;
+        self.board.fill(point.users, value, &mut self.dirty);
     }
 
+    /// Something besides its values has changed: the whole instance has to be looked at.
     pub(super) fn soil(&mut self, i: u32) {
-        if let Some(instance) = self.instances.get_mut(i)
-            && !instance.dirty
-        {
-            instance.dirty = true;
-            self.dirty.push(i);
+        if let Some(head) = self.board.head_mut(i) {
+            head.quiet = false;
+            self.board.soil(i, &mut self.dirty);
         }
     }
 
     fn loosen(&mut self) {
         for i in &self.loose {
-            if let Some(instance) = self.instances.get_mut(*i)
-                && !instance.dirty
-            {
-                instance.dirty = true;
-                self.dirty.push(*i);
-            }
+            self.board.soil(*i, &mut self.dirty);
         }
     }
 
@@ -380,10 +380,12 @@ impl Server {
         let mut seen = Vec::new();
         let mut readings = Vec::new();
         for at in instance.bound.iter().flatten() {
-            let known = self.dictionary.series.get(*at).filter(|s| s.sight == Sight::Known && !s.value.is_nan());
-            if let Some(series) = known.filter(|_| !seen.contains(at)) {
+            let known = self.dictionary.point(*at).filter(|p| p.sight == Sight::Known && !p.value.is_nan());
+            let series = self.dictionary.series.get(*at);
+            if let (Some(point), Some(series)) = (known.filter(|_| !seen.contains(at)), series) {
                 seen.push(*at);
-                readings.push(Reading { series: series.key.clone(), value: series.value, time: series.time });
+                let time = self.dictionary.time(point);
+                readings.push(Reading { series: series.key.clone(), value: point.value, time });
             }
         }
         readings
@@ -393,7 +395,8 @@ impl Server {
     pub(super) fn firing(&self, number: u32, rules: &Rules) -> Option<Firing> {
         let instance = self.instances.get(number).filter(|i| i.incident.is_none())?;
         let rule = rules.get(instance.rule)?;
-        let first = rule.joined().next().and_then(|(slot, _)| instance.values.get(slot).copied());
+        let first =
+            rule.joined().next().and_then(|(slot, _)| self.board.values(number, rule.slots.len()).get(slot).copied());
         Some(Firing {
             server: self.id.clone(),
             scenario: Arc::clone(&rule.scenario),

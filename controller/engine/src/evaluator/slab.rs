@@ -56,10 +56,6 @@ impl<T> Slab<T> {
         self.items.iter().enumerate().filter_map(|(i, item)| item.as_ref().map(|item| (i as u32, item)))
     }
 
-    pub(crate) fn for_each(&mut self, each: impl FnMut(&mut T)) {
-        self.items.iter_mut().flatten().for_each(each);
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.items.len() - self.free.len()
     }

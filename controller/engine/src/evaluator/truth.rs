@@ -4,7 +4,7 @@ use skynet_model::condition::{SeriesRef, Slot, Truth};
 use skynet_model::series::Labels;
 use skynet_model::time::Timestamp;
 
-use super::dictionary::{Sight, is_use_of};
+use super::dictionary::{Point, Sight, is_use_of};
 use super::instance::{Instance, PROOF_SWEEPS, Watch};
 use super::rule::{Part, Rule};
 use super::server::Server;
@@ -39,11 +39,9 @@ impl Server {
             let mut list = std::mem::take(&mut self.dirty);
             for i in list.drain(..) {
                 if let Some(mut instance) = self.instances.take(i) {
-                    instance.dirty = false;
-                    self.evaluate_one(i, &mut instance, pass, tick);
-                    let idle = instance.is_idle();
+                    let over = self.evaluate_one(i, &mut instance, pass, tick);
                     self.instances.put(i, instance);
-                    if idle {
+                    if over {
                         self.tidy(i, pass);
                     }
                 }
@@ -54,11 +52,18 @@ impl Server {
         }
     }
 
-    fn evaluate_one(&self, i: u32, instance: &mut Instance, pass: &mut Pass<'_>, tick: Option<Tick>) {
-        let Some(rule) = pass.rules.get(instance.rule) else { return };
-        let when = self.truth(instance, rule, &rule.when, Truth::False);
-        let before = (instance.when, instance.clear);
-        instance.when = when;
+    /// Says whether it may be no longer needed.
+    fn evaluate_one(&mut self, i: u32, instance: &mut Instance, pass: &mut Pass<'_>, tick: Option<Tick>) -> bool {
+        let Some(head) = self.board.head_mut(i) else { return false };
+        head.dirty = false;
+        let head = *head;
+        let Some(rule) = pass.rules.get(head.rule) else { return false };
+        let when = self.truth(i, instance, rule, &rule.when, Truth::False);
+        if head.quiet && when == head.when && when != Truth::True {
+            // Most readings by far: nothing was held, and nothing is.
+            return head.loose || !self.is_about(head.rule);
+        }
+        let before = (head.when, instance.clear);
         let due = match instance.incident.clone() {
             None if !self.is_about(instance.rule) => None,
             None => {
@@ -73,13 +78,13 @@ impl Server {
                 instance.clear = match (&rule.clear, when) {
                     (None, when) => not(when),
                     (Some(_), Truth::True) => Truth::False,
-                    (Some(part), Truth::False | Truth::Unknown) => self.truth(instance, rule, part, Truth::True),
+                    (Some(part), Truth::False | Truth::Unknown) => self.truth(i, instance, rule, part, Truth::True),
                 };
                 let need = rule.scenario.settle;
                 let was_settled = instance.settle.reached(need);
                 instance.settle.update(pass.now, instance.clear, need);
                 let settled = instance.settle.reached(need);
-                let (proved, proof_due) = self.prove(instance, rule, pass.now, tick);
+                let (proved, proof_due) = self.prove(i, instance, rule, pass.now, tick);
                 if proved || settled != was_settled || before != (when, instance.clear) {
                     pass.found.signals.push(Signal::Moved(incident));
                 }
@@ -91,11 +96,17 @@ impl Server {
             instance.due = due;
             pass.found.timer(Timer::Instance { server: self.number, instance: i }, due);
         }
+        let quiet = instance.is_idle();
+        if let Some(head) = self.board.head_mut(i) {
+            (head.when, head.quiet) = (when, quiet);
+        }
+        quiet && (head.loose || !self.is_about(head.rule))
     }
 
     /// Moves the proof that is awaited. Says whether it has just been completed, and when to look again.
     fn prove(
-        &self,
+        &mut self,
+        i: u32,
         instance: &mut Instance,
         rule: &Rule,
         now: Timestamp,
@@ -104,7 +115,7 @@ impl Server {
         let Some(mut watch) = instance.watch.take() else { return (false, None) };
         let part = rule.proof(watch.step);
         watch.truth = match rule.has_own_proof(watch.step) {
-            true => self.truth(instance, rule, part, Truth::True),
+            true => self.truth(i, instance, rule, part, Truth::True),
             false => instance.clear,
         };
         if watch.truth == Truth::True {
@@ -132,7 +143,7 @@ impl Server {
             let Some(name) = rule.series(slot).and_then(|series| series.sensor) else { continue };
             any = true;
             let bound = instance.bound.get(slot).copied().flatten();
-            let own = bound.and_then(|at| self.dictionary.series.get(at)).and_then(|s| s.sensor);
+            let own = bound.and_then(|at| self.dictionary.point(at)).and_then(Point::sensor);
             let enough = match own {
                 Some(sensor) => watch.of(sensor) >= PROOF_SWEEPS,
                 None => self.uses_seen(watch, name),
@@ -158,13 +169,15 @@ impl Server {
     }
 
     /// A condition's truth; `gone` when it is unknown and a series that counts as cured by going is gone.
-    fn truth(&self, instance: &mut Instance, rule: &Rule, part: &Part, gone: Truth) -> Truth {
+    fn truth(&mut self, i: u32, instance: &Instance, rule: &Rule, part: &Part, gone: Truth) -> Truth {
         for slot in &part.absents {
             if let Some(Slot::Absent(wanted)) = rule.slots.get(*slot) {
-                instance.values[*slot] = self.absent(wanted, &instance.labels);
+                let value = self.absent(wanted, &instance.labels);
+                self.board.set(i, *slot, value);
             }
         }
-        let truth = part.condition.eval(&instance.values[part.slots.clone()]);
+        let values = self.board.values(i, rule.slots.len());
+        let truth = part.condition.eval(values.get(part.slots.clone()).unwrap_or(&[]));
         if truth == Truth::Unknown && part.ephemerals.iter().any(|slot| self.is_gone(instance, rule, *slot)) {
             return gone;
         }
@@ -172,9 +185,9 @@ impl Server {
     }
 
     fn is_gone(&self, instance: &Instance, rule: &Rule, slot: usize) -> bool {
-        match instance.bound.get(slot).copied().flatten().and_then(|at| self.dictionary.series.get(at)) {
+        match instance.bound.get(slot).copied().flatten().and_then(|at| self.dictionary.point(at)) {
             // A sensor that fails or falls silent takes even what was gone for unknown.
-            Some(series) => series.sight == Sight::Gone,
+            Some(point) => point.sight == Sight::Gone,
             None => {
                 let sensor = rule.series(slot).and_then(|series| series.sensor);
                 sensor.is_some_and(|name| self.dictionary.has_swept(name, &self.declared))
@@ -188,7 +201,7 @@ impl Server {
             return f64::NAN;
         }
         let has = self.dictionary.named(&wanted.name).iter().any(|at| {
-            let there = self.dictionary.series.get(*at).is_some_and(|s| s.sight != Sight::Gone);
+            let there = self.dictionary.point(*at).is_some_and(|p| p.sight != Sight::Gone);
             let rest = if there { self.dictionary.rest(*at, wanted) } else { None };
             rest.is_some_and(|rest| rest.iter().all(|(n, v)| labels.get(n).is_none_or(|own| own == v)))
         });

@@ -2,6 +2,7 @@
 
 use skynet_engine::{Input, Sweep, SweepEnd};
 use skynet_model::incident::State;
+use skynet_model::series::Labels;
 use skynet_model::time::{Span, Timestamp};
 
 use crate::steps::{DISK, P7, ROOT, RUNAWAY};
@@ -305,4 +306,27 @@ fn series_are_capped_and_it_is_said_once() {
         // One of them is `server.connected`.
         assert_eq!(out.len(), usize::from(n == 50_000), "{n}: {out:?}");
     }
+}
+
+#[test]
+fn what_texts_alone_make_false_makes_no_instance_and_other_labels_do() {
+    let when = "disk.used_ratio > 0.9 && label.mount == \"/data\"";
+    let mut w = World::new(&only_when("full", when, ""));
+    for n in 0..20 {
+        w.set("web1", &format!("disk.used_ratio{{mount=\"/{n}\"}}"), 0.99);
+    }
+    w.run(2);
+    assert!(w.opened().is_empty());
+    w.set("web1", "disk.used_ratio{mount=\"/data\"}", 0.99);
+    w.run(2);
+    assert_eq!(w.states(), [State::Observed]);
+    // A server's own labels may change: then it counts.
+    let mut w = World::new(&only_when("hot", "cpu.busy_ratio > 0.9 && server.label.tier == \"gold\"", ""));
+    w.set("web1", "cpu.busy_ratio", 0.99);
+    w.run(2);
+    assert!(w.opened().is_empty());
+    let labels = Labels::new([("role", "web"), ("tier", "gold")]);
+    w.input(Input::Labelled { server: server("web1"), labels });
+    w.run(2);
+    assert_eq!(w.states(), [State::Observed]);
 }

@@ -82,6 +82,19 @@ impl Names {
 /// # Errors
 /// Every mistake found, in order of file and place.
 pub fn load(files: &[File], catalogue: &Catalogue) -> Result<Policy, Vec<Diagnostic>> {
+    load_kinds(files, catalogue, &KINDS)
+}
+
+/// Profiles and scripts alone, of a policy that was checked already: for whoever only runs sensors. Conditions cost a
+/// parser and its memory; they are not looked at, nor is anything else.
+///
+/// # Errors
+/// Every mistake found in what is read, in order of file and place.
+pub fn load_sensors(files: &[File], catalogue: &Catalogue) -> Result<Policy, Vec<Diagnostic>> {
+    load_kinds(files, catalogue, &["profile", "script"])
+}
+
+fn load_kinds(files: &[File], catalogue: &Catalogue, kinds: &[&str]) -> Result<Policy, Vec<Diagnostic>> {
     let start = Place { line: 1, column: 1 };
     if files.len() > MAX_FILES {
         let mut report = Report { file: &files[MAX_FILES].name, diagnostics: Vec::new() };
@@ -123,7 +136,7 @@ pub fn load(files: &[File], catalogue: &Catalogue) -> Result<Policy, Vec<Diagnos
     check_unique(&documents, &mut diagnostics);
     let mut policy = Policy::default();
     let scripts = read_scripts(&documents, &mut diagnostics);
-    for document in &documents {
+    for document in documents.iter().filter(|d| kinds.contains(&d.kind)) {
         if diagnostics.len() > MAX_DIAGNOSTICS {
             break;
         }

@@ -60,7 +60,7 @@ pub(super) fn series_of(condition: &Condition) -> impl Iterator<Item = &SeriesRe
 }
 
 /// Whether `glob` stands for the whole of `text`: `*` is any text, `?` any character.
-pub(super) fn fits(glob: &str, text: &str) -> bool {
+pub fn fits(glob: &str, text: &str) -> bool {
     let (mut glob, mut text) = (glob.chars(), text.chars());
     // Where to go on when what follows the last `*` does not fit: `*` takes one character more.
     let mut retry: Option<(std::str::Chars<'_>, std::str::Chars<'_>)> = None;

@@ -2,7 +2,9 @@ use std::collections::BTreeSet;
 
 use skynet_model::diagnostic::Diagnostic;
 use skynet_model::name::{ScenarioName, ServerId};
-use skynet_model::policy::{File, MAX_FILE_BYTES, MAX_FILES, Mode, Policy, Scenario, Severity, Target, Where, load};
+use skynet_model::policy::{
+    File, MAX_FILE_BYTES, MAX_FILES, Mode, Policy, Scenario, Severity, Target, Where, load, load_sensors,
+};
 use skynet_model::series::Labels;
 use skynet_model::time::Span;
 use skynet_model::value::Value;
@@ -40,6 +42,21 @@ fn scenario<'p>(policy: &'p Policy, name: &str) -> &'p Scenario {
 
 fn web() -> Labels {
     Labels::new([("role", "web"), ("cluster", "shop-1")])
+}
+
+#[test]
+fn sensors_alone_are_those_of_the_whole_policy_and_conditions_are_not_looked_at() {
+    let files = [file("base.yaml", BASE), file("scenarios.yaml", SCENARIOS)];
+    let (whole, sensors) = (good(), load_sensors(&files, &CATALOGUE).unwrap());
+    assert_eq!(sensors.sensors_for(&web()), whole.sensors_for(&web()));
+    assert_eq!(sensors.scripts, whole.scripts);
+    assert!(sensors.scenarios.is_empty() && sensors.routes.is_empty());
+    let broken = SCENARIOS.replacen("when: ", "when: this is no condition ", 1);
+    let files = [file("base.yaml", BASE), file("scenarios.yaml", &broken)];
+    assert!(load(&files, &CATALOGUE).is_err());
+    assert!(load_sensors(&files, &CATALOGUE).is_ok());
+    let files = [file("p", "profile: p\nmatch: { a: b }\nsensors: [telepathy]\n")];
+    assert!(load_sensors(&files, &CATALOGUE).is_err(), "a profile's mistakes are told");
 }
 
 #[test]

@@ -16,3 +16,9 @@ pub(super) fn now() -> Timestamp {
 pub(crate) fn boot_ms() -> i64 {
     ms(clock_gettime(ClockId::Boottime))
 }
+
+/// The boot clock in microseconds.
+pub(super) fn boot_us() -> i64 {
+    let time = clock_gettime(ClockId::Boottime);
+    time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1000)
+}

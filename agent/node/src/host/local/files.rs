@@ -151,8 +151,8 @@ fn refuse_disguised(
 ) -> Result<(), HostError> {
     let opened = fstat(fd).map_err(|error| io_error("the opened directory", &error.into()))?;
     for path in SYSTEM.iter().chain(&SHALLOW) {
-        let same = stat(host.real(Path::new(path)).as_path())
-            .is_ok_and(|s| (s.st_dev, s.st_ino) == (opened.st_dev, opened.st_ino));
+        let same =
+            stat(&*host.real(Path::new(path))).is_ok_and(|s| (s.st_dev, s.st_ino) == (opened.st_dev, opened.st_ino));
         if same {
             return Err(refused(&format!("it is {path} under another name; files of the system are never deleted")));
         }

@@ -158,6 +158,8 @@ fn refused(text: &str, kind: ParamKind) -> Result<String, String> {
         | ParamKind::Text
         | ParamKind::Path
         | ParamKind::PathGlob
+        | ParamKind::Address { .. }
+        | ParamKind::Url
         | ParamKind::Unit
         | ParamKind::Script
         | ParamKind::Word(_)

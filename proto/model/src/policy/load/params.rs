@@ -24,7 +24,7 @@ fn literal(node: &Node, kind: ParamKind, names: &Names, report: &mut Report<'_>)
         return values.into_iter().collect::<Option<Vec<_>>>().map(Value::List);
     }
     let value = report.parsed(node, |text| {
-        if text.len() > 256 && kind != ParamKind::Text {
+        if text.len() > 256 && !matches!(kind, ParamKind::Text | ParamKind::Url) {
             Err(format!("`{}` is too long", quote(text)))
         } else {
             kind.parse(text)
