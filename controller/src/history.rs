@@ -347,6 +347,12 @@ impl History {
         self.known(server).map_or((0, None), |shard| lock(&shard.state).count())
     }
 
+    /// Bytes of rows that wait to be packed.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// How it is.
     #[must_use]
     pub fn health(&self) -> Health {
