@@ -11,6 +11,7 @@ mod bytes;
 mod chunk;
 mod column;
 pub mod disk;
+mod fraction;
 mod keeper;
 mod mirror;
 mod names;
@@ -346,6 +347,12 @@ impl History {
     #[must_use]
     pub fn count(&self, server: &ServerId) -> (usize, Option<Timestamp>) {
         self.known(server).map_or((0, None), |shard| lock(&shard.state).count())
+    }
+
+    /// Bytes of rows that wait to be packed.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// How it is.

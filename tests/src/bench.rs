@@ -8,6 +8,7 @@ mod agents;
 mod condition;
 mod controller;
 mod engine;
+mod history;
 mod latency;
 mod redis;
 mod series;
@@ -27,6 +28,7 @@ pub(crate) type Measure = fn(&mut Bench) -> anyhow::Result<()>;
 const FIGURES: &[(&str, Measure)] = &[
     ("condition", condition::measure),
     ("engine", engine::measure),
+    ("history", history::measure),
     ("controller", controller::measure),
     ("series", series::measure),
     ("agents", agents::measure),

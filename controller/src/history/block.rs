@@ -1,15 +1,21 @@
 //! Readings in memory, packed row by row: one row a sweep, its time once, its values as the change from the row before.
+//! A page of rows that is full is turned over and packed column by column.
 //!
 //! A row is: the number of its shape (which series, in which order), the time's difference to the row before, one bit a
 //! value that says whether it changed, and for each that did one byte (leading zero bytes, length) and the bytes that
 //! differ. A value that stays costs one bit. What must never enter: names of series, files, locks.
 
+mod page;
+
 use std::sync::Arc;
 
 use super::bytes::{Cursor, put_signed, put_varint};
 
-/// Rows of one page: a page that is full never changes again.
-const PAGE_ROWS: u32 = 60;
+/// Rows of one page: a page that is full never changes again. Each page can be read without those before it.
+const PAGE_ROWS: u32 = 36;
+/// What a page begins with: rows, or columns of one shape.
+const ROWS: u8 = 0;
+const COLUMNS: u8 = 1;
 /// Shapes one block may have.
 pub(super) const MAX_SHAPES: usize = 64;
 
@@ -17,8 +23,17 @@ pub(super) const MAX_SHAPES: usize = 64;
 #[derive(Clone, Debug)]
 struct Shape {
     slots: Box<[u32]>,
-    /// Bits of the newest row of this shape.
+    /// Bits of the page's newest row of this shape; zeros if it has none.
     before: Box<[u64]>,
+    /// What the columns of the last page were.
+    hints: Box<[u8]>,
+}
+
+impl Shape {
+    fn new(slots: Box<[u32]>) -> Self {
+        let count = slots.len();
+        Self { slots, before: vec![0; count].into(), hints: vec![0; count].into() }
+    }
 }
 
 /// Rows of the sweeps of one sensor.
@@ -30,6 +45,9 @@ pub(super) struct Block {
     pages: Vec<Arc<[u8]>>,
     page: Vec<u8>,
     page_rows: u32,
+    /// Time of the row before the page, and whether the page's rows have several shapes.
+    page_before: i64,
+    page_motley: bool,
     rows: u32,
     first: i64,
     last: i64,
@@ -61,7 +79,7 @@ impl Block {
 
     /// Bytes it takes, about.
     pub(super) fn size(&self) -> usize {
-        let shapes: usize = self.shapes.iter().map(|s| s.slots.len() * 12 + 32).sum();
+        let shapes: usize = self.shapes.iter().map(|s| s.slots.len() * 13 + 48).sum();
         shapes + self.packed() + self.pages.len() * 32
     }
 
@@ -83,14 +101,18 @@ impl Block {
                 Some(known) => known,
                 None => {
                     fresh = true;
-                    self.shapes.push(Shape { slots: slots.into(), before: vec![0; slots.len()].into() });
+                    self.shapes.push(Shape::new(slots.into()));
                     self.shapes.len() - 1
                 }
             };
+            self.page_motley |= self.page_rows > 0;
         }
         let page = &mut self.page;
         if self.rows == 0 {
             (self.first, self.last, self.origin, self.before) = (time, time, time, time);
+        }
+        if self.page_rows == 0 {
+            self.page_before = self.before;
         }
         put_varint(page, self.current as u64);
         put_signed(page, time.wrapping_sub(self.before));
@@ -113,20 +135,59 @@ impl Block {
         self.rows += 1;
         self.page_rows += 1;
         if self.page_rows == PAGE_ROWS {
-            self.pages.push(self.page.as_slice().into());
-            self.page.clear();
-            self.page_rows = 0;
+            self.turn();
         }
         fresh
     }
 
+    /// The page is full.
+    fn turn(&mut self) {
+        let mut packed = Vec::with_capacity(self.page.len() / 2);
+        if self.page_motley || !self.turn_over(&mut packed) {
+            packed.clear();
+            packed.push(ROWS);
+            packed.extend_from_slice(&self.page);
+        }
+        self.pages.push(packed.into());
+        self.page.clear();
+        self.page_rows = 0;
+        self.page_motley = false;
+        for shape in &mut self.shapes {
+            shape.before.fill(0);
+        }
+    }
+
+    /// Packs the page, whose rows have one shape, by columns.
+    fn turn_over(&mut self, out: &mut Vec<u8>) -> bool {
+        let (rows, current) = (self.page_rows as usize, self.current);
+        let Some(columns) = self.shapes.get(current).map(|shape| shape.slots.len()) else { return false };
+        let (mut times, mut values) = (Vec::with_capacity(rows), vec![0u64; rows * columns]);
+        let mut before = vec![0u64; columns];
+        let (mut cursor, mut time) = (Cursor::new(&self.page), self.page_before);
+        for at in 0..rows {
+            let shape = cursor.varint();
+            if shape != Some(current as u64) || row(&mut cursor, &mut before, &mut time).is_none() {
+                return false;
+            }
+            times.push(time);
+            for (column, bits) in before.iter().enumerate() {
+                values[column * rows + at] = *bits;
+            }
+        }
+        out.push(COLUMNS);
+        put_varint(out, current as u64);
+        if let Some(shape) = self.shapes.get_mut(current) {
+            page::pack(&times, self.page_before, &values, &mut shape.hints, out);
+        }
+        true
+    }
+
     /// No more rows will come.
     pub(super) fn freeze(&mut self) {
-        if !self.page.is_empty() {
-            self.pages.push(std::mem::take(&mut self.page).into());
+        if self.page_rows > 0 {
+            self.turn();
         }
         self.page = Vec::new();
-        self.page_rows = 0;
     }
 
     /// The samples of the series that `wanted` names, each series once, samples in the order in which they came.
@@ -169,17 +230,51 @@ impl Block {
 
     /// Goes through all rows: shape, time and bits of each. Gives how many there were.
     fn walk(&self, mut see: impl FnMut(usize, i64, &[u64])) -> u32 {
-        let mut before: Vec<Vec<u64>> = self.shapes.iter().map(|shape| vec![0; shape.slots.len()]).collect();
         let (mut time, mut rows) = (self.origin, 0);
-        for page in self.pages.iter().map(|page| &**page).chain([self.page.as_slice()]) {
-            let mut cursor = Cursor::new(page);
-            while !cursor.is_empty() {
-                let Some(shape) = row(&mut cursor, &mut before, &mut time) else { return rows };
-                see(shape, time, &before[shape]);
-                rows += 1;
-            }
+        let mut bits = Vec::new();
+        for page in &self.pages {
+            let seen = match page.split_first() {
+                Some((&ROWS, page)) => self.walk_rows(page, &mut time, &mut see),
+                Some((&COLUMNS, page)) => self.walk_columns(page, &mut time, &mut bits, &mut see),
+                Some(_) | None => None,
+            };
+            let Some(seen) = seen else { return rows };
+            rows += seen;
         }
-        rows
+        rows + self.walk_rows(&self.page, &mut time, &mut see).unwrap_or(0)
+    }
+
+    fn walk_rows(&self, page: &[u8], time: &mut i64, see: &mut impl FnMut(usize, i64, &[u64])) -> Option<u32> {
+        let mut before: Vec<Vec<u64>> = self.shapes.iter().map(|shape| vec![0; shape.slots.len()]).collect();
+        let (mut cursor, mut rows) = (Cursor::new(page), 0);
+        while !cursor.is_empty() {
+            let shape = usize::try_from(cursor.varint()?).ok()?;
+            let before = before.get_mut(shape)?;
+            row(&mut cursor, before, time)?;
+            see(shape, *time, before);
+            rows += 1;
+        }
+        Some(rows)
+    }
+
+    fn walk_columns(
+        &self,
+        page: &[u8],
+        time: &mut i64,
+        bits: &mut Vec<u64>,
+        see: &mut impl FnMut(usize, i64, &[u64]),
+    ) -> Option<u32> {
+        let mut cursor = Cursor::new(page);
+        let shape = usize::try_from(cursor.varint()?).ok()?;
+        let columns = self.shapes.get(shape)?.slots.len();
+        let (times, values) = page::unpack(&mut cursor, *time, columns, PAGE_ROWS as usize)?;
+        for (at, row) in times.iter().enumerate() {
+            bits.clear();
+            bits.extend((0..columns).filter_map(|column| values.get(column * times.len() + at)));
+            see(shape, *row, bits);
+            *time = *row;
+        }
+        Some(times.len() as u32)
     }
 
     /// Appends the block to a snapshot.
@@ -195,14 +290,16 @@ impl Block {
         }
         put_varint(out, u64::from(self.rows));
         put_signed(out, self.origin);
-        put_varint(out, (self.packed_rows()) as u64);
-        for page in self.pages.iter().map(|page| &**page).chain([self.page.as_slice()]) {
+        put_varint(out, self.pages.len() as u64 + u64::from(self.page_rows > 0));
+        for page in &self.pages {
+            put_varint(out, page.len() as u64);
             out.extend_from_slice(page);
         }
-    }
-
-    fn packed_rows(&self) -> usize {
-        self.pages.iter().map(|page| page.len()).sum::<usize>() + self.page.len()
+        if self.page_rows > 0 {
+            put_varint(out, self.page.len() as u64 + 1);
+            out.push(ROWS);
+            out.extend_from_slice(&self.page);
+        }
     }
 
     /// Reads what [`Block::save`] wrote; `None` if it is not that, or names a place of `places` or more.
@@ -217,24 +314,20 @@ impl Block {
                 })
                 .collect();
             let slots = slots?;
-            block.shapes.push(Shape { before: vec![0; slots.len()].into(), slots });
+            block.shapes.push(Shape::new(slots));
         }
         block.rows = u32::try_from(cursor.varint()?).ok()?;
         block.origin = cursor.signed()?;
-        let length = cursor.count(1)?;
-        block.pages.push(cursor.take(length)?.into());
+        for _ in 0..cursor.count(1)? {
+            let length = cursor.count(1)?;
+            block.pages.push(cursor.take(length)?.into());
+        }
         let (mut first, mut last, mut newest, mut current) = (i64::MAX, i64::MIN, 0, 0);
-        let mut bits: Vec<Vec<u64>> = vec![Vec::new(); block.shapes.len()];
-        let rows = block.walk(|shape, time, before| {
+        let rows = block.walk(|shape, time, _| {
             (first, last, newest, current) = (first.min(time), last.max(time), time, shape);
-            bits[shape].clear();
-            bits[shape].extend_from_slice(before);
         });
         if rows != block.rows {
             return None;
-        }
-        for (shape, bits) in block.shapes.iter_mut().zip(bits).filter(|(_, bits)| !bits.is_empty()) {
-            shape.before = bits.into();
         }
         (block.first, block.last, block.before, block.current) = (first, last, newest, current);
         Some(block)
@@ -260,20 +353,18 @@ fn bits(cursor: &mut Cursor<'_>) -> Option<u64> {
     Some(u64::from_be_bytes(big))
 }
 
-/// Reads a row into the bits of its shape; gives which shape.
-fn row(cursor: &mut Cursor<'_>, before: &mut [Vec<u64>], time: &mut i64) -> Option<usize> {
-    let shape = usize::try_from(cursor.varint()?).ok()?;
+/// Reads the rest of a row, behind its shape, into the bits of that shape.
+fn row(cursor: &mut Cursor<'_>, before: &mut [u64], time: &mut i64) -> Option<()> {
     *time = time.wrapping_add(cursor.signed()?);
-    let values = before.get_mut(shape)?;
-    let map = cursor.take(values.len().div_ceil(8))?;
-    for (values, changed) in values.chunks_mut(8).zip(map) {
+    let map = cursor.take(before.len().div_ceil(8))?;
+    for (values, changed) in before.chunks_mut(8).zip(map) {
         for (i, value) in values.iter_mut().enumerate() {
             if changed & (1 << i) != 0 {
                 *value ^= bits(cursor)?;
             }
         }
     }
-    Some(shape)
+    Some(())
 }
 
 #[cfg(test)]

@@ -6,14 +6,12 @@
 //! or, where that does not fit, the floats as they are. Whole numbers and floats are packed with `pco`.
 //! A value always comes back bit by bit. What must never enter: names, files.
 
-mod fraction;
-
 use pco::data_types::Number;
 use pco::wrapped::{FileCompressor, FileDecompressor};
 use pco::{ChunkConfig, DeltaSpec, ModeSpec};
 
 use super::bytes::{Cursor, put_signed, put_varint};
-use fraction::{Finder, Fraction};
+use super::fraction::{Finder, Fraction};
 
 /// Most samples of one column.
 pub(super) const MOST: usize = 8192;
@@ -83,9 +81,10 @@ fn unpack_whole(bytes: &[u8], count: usize) -> Option<Vec<i64>> {
 }
 
 /// Sizes are multiples of pages, rates of a thousand milliseconds.
-fn common_factor(values: &[i64]) -> i64 {
+pub(super) fn common_factor(values: &[i64]) -> i64 {
     let all = values.iter().fold(0, |all, n| all | n);
-    if all == 0 {
+    // Equal numbers take nothing anyway.
+    if values.iter().all(|n| Some(n) == values.first()) {
         return 1;
     }
     let zeros = all.trailing_zeros().min(40);

@@ -4,6 +4,7 @@ use super::server::KEPT;
 use super::*;
 
 mod faults;
+mod golden;
 mod store;
 
 fn server(name: &str) -> ServerId {

@@ -67,6 +67,13 @@ impl Finder {
     }
 
     fn known(&self, value: f64, target: f64) -> Option<Fraction> {
+        // Most columns are whole numbers all along, and these need no division.
+        if self.last.denominator == 1 && !self.complement {
+            let whole = value as i64;
+            if (whole as f64).to_bits() == value.to_bits() && whole.unsigned_abs() <= EXACT as u64 {
+                return Some(Fraction { numerator: whole, denominator: 1 });
+            }
+        }
         let tried = std::iter::once(self.last.denominator).chain(self.known);
         tried.into_iter().find_map(|denominator| {
             let scaled = target * denominator as f64;
