@@ -23,7 +23,7 @@ const BLOCK: Span = Span::hours(6);
 const SILENT: Span = Span::hours(1);
 /// Late readings come from many sensors: rows and bytes of their block.
 const LATE_ROWS: u32 = 8192;
-const LATE_BYTES: usize = 256 << 10;
+const LATE_BYTES: usize = 128 << 10;
 /// How long an ended series keeps its place.
 pub(super) const KEPT: Span = Span::hours(1);
 
