@@ -28,7 +28,8 @@ deps: ## install what the tests drive for real: redis-server
 	@command -v redis-server >/dev/null && exit 0; \
 	[ "$$(id -u)" = 0 ] || { echo "the tests need redis-server 7.0 or newer: install it (apt-get install redis-server), or run make deps as root"; exit 1; }; \
 	policy=/usr/sbin/policy-rc.d; [ -e $$policy ] || { printf '#!/bin/sh\nexit 101\n' > $$policy; chmod 755 $$policy; trap "rm -f $$policy" EXIT; }; \
-	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends redis-server
+	apt-get update -qq; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server
 
 test: deps lint run-tests ## everything CI runs
 

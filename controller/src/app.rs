@@ -191,6 +191,7 @@ impl App {
             let _ = core_ended.send(result);
         })?;
 
+        tokio::spawn(tell_of_history(core.clone(), Arc::clone(&history)));
         let mut copy = None;
         if let Some(store) = store {
             // The feed is full once the core answers.
@@ -262,6 +263,32 @@ impl App {
         }
         let _ = std::fs::remove_file(config.socket());
         result
+    }
+}
+
+/// Tells operators what of the past cannot be read, and when the present cannot be stored.
+async fn tell_of_history(core: Handle, history: Arc<History>) {
+    let remark = |message: String| core.tell(Input::Remark { server: None, topic: "history", message });
+    for hole in history.holes() {
+        remark(format!("a part of the past cannot be read: {hole}")).await;
+    }
+    let Some(mut trouble) = history.trouble() else { return };
+    let mut told = false;
+    loop {
+        let now = trouble.borrow_and_update().clone();
+        match now {
+            Some(why) => {
+                told = true;
+                remark(format!("readings are not stored, agents keep them: {why}")).await;
+            }
+            None if std::mem::take(&mut told) => {
+                remark("readings are stored again".to_owned()).await;
+            }
+            None => {}
+        }
+        if trouble.changed().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -37,11 +37,10 @@ use std::thread::JoinHandle;
 use skynet_model::name::ServerId;
 use skynet_model::series::SeriesKey;
 use skynet_model::time::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use disk::{Disk, Folder};
 use keeper::Keeper;
-use mirror::Mirror;
 use names::Names;
 use server::Server;
 use shelf::Shelf;
@@ -125,7 +124,6 @@ struct Bell {
 struct Store {
     wal: Wal,
     shelf: Shelf,
-    mirror: Mirror,
     threads: Mutex<Vec<JoinHandle<()>>>,
     holes: Vec<Hole>,
     torn: Option<Hole>,
@@ -229,8 +227,7 @@ impl History {
         }
         let (wal, thread) = Wal::start(Arc::clone(&disks.log), found.segment)?;
         let threads = Mutex::new(vec![thread]);
-        let store =
-            Store { wal, shelf: found.shelf, mirror: Mirror::default(), threads, holes: found.holes, torn: found.torn };
+        let store = Store { wal, shelf: found.shelf, threads, holes: found.holes, torn: found.torn };
         history.store = Some(Arc::new(store));
         let history = Arc::new(history);
         for shard in history.shards() {
@@ -304,13 +301,6 @@ impl History {
     #[must_use]
     pub fn torn(&self) -> Option<&Hole> {
         self.store.as_ref()?.torn.as_ref()
-    }
-
-    /// From now on chunks are offered here as they are packed, at most `room` ahead of whoever takes them; `None` without a
-    /// disk. What does not fit is read back with [`Archive`].
-    #[must_use]
-    pub fn offer_sealed(&self, room: usize) -> Option<mpsc::Receiver<Sealed>> {
-        self.store.as_ref().map(|store| store.mirror.follow(room))
     }
 
     /// The writer of one server's readings.

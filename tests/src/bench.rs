@@ -7,6 +7,7 @@ mod agent;
 mod agents;
 mod condition;
 mod controller;
+mod day;
 mod engine;
 mod history;
 mod latency;
@@ -31,6 +32,7 @@ const FIGURES: &[(&str, Measure)] = &[
     ("history", history::measure),
     ("controller", controller::measure),
     ("series", series::measure),
+    ("day", day::measure),
     ("agents", agents::measure),
     ("latency", latency::measure),
     ("agent", agent::measure),

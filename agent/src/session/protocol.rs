@@ -124,7 +124,10 @@ impl Protocol {
         }
         match body {
             Down::Welcome(welcome) => self.welcome(&welcome, now).map(Some),
-            Down::Ack(ack) => Ok((ack.boot_id == self.boot_id).then_some(Effect::Acked(ack.seq))),
+            Down::Ack(ack) => {
+                let ours = ack.boot_id.is_empty() || ack.boot_id == self.boot_id;
+                Ok(ours.then_some(Effect::Acked(ack.seq)))
+            }
             Down::Command(command) => Ok(self.command(command, now)),
             Down::Policy(push) => Ok(Some(policy(push))),
             Down::Ping(ping) => {

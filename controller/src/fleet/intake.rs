@@ -163,10 +163,9 @@ impl Intake {
     /// ahead of the disk for ever.
     pub(super) fn ask(&mut self) {
         if self.asked.is_none() {
-            let boot = &self.boot;
-            let live = self.live.take().map(|seq| v1::Ack { seq, boot_id: boot.clone() });
+            let live = self.live.take().map(|seq| v1::Ack { seq, boot_id: String::new() });
             let late = self.late.take();
-            let late = late.map(|(seq, of)| v1::Ack { seq, boot_id: of.unwrap_or_else(|| boot.clone()) });
+            let late = late.map(|(seq, of)| v1::Ack { seq, boot_id: of.unwrap_or_default() });
             let acks: Vec<v1::Ack> = [live, late].into_iter().flatten().collect();
             self.asked = (!acks.is_empty()).then_some((self.ticket, acks));
         }

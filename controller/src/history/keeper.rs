@@ -143,8 +143,6 @@ impl Keeper {
             server.full.remove(at);
             self.history.bytes.fetch_sub(full.size(), Ordering::Relaxed);
         }
-        drop(server);
-        store.mirror.offer(&shard.id, packed);
         Ok(())
     }
 

@@ -280,7 +280,7 @@ pub struct Welcome {
     #[prost(uint32, tag = "4")]
     pub ping_every_ms: u32,
 }
-/// All batches up to `seq` of `boot_id` are kept: late ones when `seq` is below the stream's first batch that is not late,
+/// All batches up to `seq` of `boot_id` (empty: the session's) are kept: late ones when `seq` is below the stream's first batch that is not late,
 /// else those that are not late.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ack {

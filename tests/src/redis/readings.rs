@@ -13,20 +13,28 @@ use crate::load::host::Layout;
 /// # Panics
 /// When the history takes no more series.
 pub fn write(history: &Arc<History>, servers: usize, series: usize, from: Timestamp, sweeps: u16) {
-    let layout = Layout::new(series);
     for n in 1..=servers {
-        let writer = history.writer(&ServerId::new(&format!("web{n}")).expect("a name"));
-        let mut host = layout.host(n as u64);
-        let slots: Vec<_> = host.keys.iter().map(|key| writer.slot(key).expect("a slot")).collect();
-        for sweep in 0..sweeps {
-            host.step();
-            let time = from.plus(Span::seconds(i64::from(sweep)));
-            let mut batch = writer.batch("boot", u64::from(sweep) + 1).expect("a new batch");
-            for group in &host.groups {
-                let range = group.from..group.to;
-                batch.write(time, slots[range.clone()].iter().copied().zip(host.values[range].iter().copied()));
-            }
-            let _ = batch.commit();
+        write_one(history, &format!("web{n}"), series, from, sweeps, Span::seconds(1));
+    }
+}
+
+/// The same for one server, `step` apart.
+///
+/// # Panics
+/// When the history takes no more series.
+pub fn write_one(history: &Arc<History>, name: &str, series: usize, from: Timestamp, sweeps: u16, step: Span) {
+    let id = ServerId::new(name).expect("a name");
+    let seed = name.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    let (writer, mut host) = (history.writer(&id), Layout::new(series).host(seed));
+    let slots: Vec<_> = host.keys.iter().map(|key| writer.slot(key).expect("a slot")).collect();
+    for sweep in 0..sweeps {
+        host.step();
+        let time = from.plus(Span(step.0 * i64::from(sweep)));
+        let mut batch = writer.batch("boot", u64::from(sweep) + 1).expect("a new batch");
+        for group in &host.groups {
+            let range = group.from..group.to;
+            batch.write(time, slots[range.clone()].iter().copied().zip(host.values[range].iter().copied()));
         }
+        let _ = batch.commit();
     }
 }

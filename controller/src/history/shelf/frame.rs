@@ -57,7 +57,7 @@ struct Times {
     packed: Vec<u8>,
 }
 
-/// Packed columns of one series: also what a mirror gets.
+/// Packed columns of one series.
 pub(in super::super) struct Packed {
     pub(in super::super) key: SeriesKey,
     pub(in super::super) first: i64,
