@@ -254,7 +254,7 @@ impl Agent {
         };
         let mut decoded = Decoded::default();
         self.decoder.decode(&batch.encode_to_vec(), &mut decoded).unwrap();
-        if self.desk.take(now, &decoded) {
+        if self.desk.take(now, &decoded) == Some(true) {
             self.say(FromAgent::Found).await;
         }
     }

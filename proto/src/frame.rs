@@ -2,7 +2,7 @@
 //! as a slice of the receive buffer that [`crate::stream::Decoder`] takes apart where it lies.
 
 pub use prost::bytes::Bytes;
-use prost::bytes::{Buf, BufMut};
+use prost::bytes::{Buf, BufMut, BytesMut};
 use prost::encoding::{DecodeContext, WireType};
 use prost::{DecodeError, Message};
 
@@ -36,16 +36,24 @@ impl Message for AgentFrame {
         ctx: DecodeContext,
     ) -> Result<(), DecodeError> {
         if tag != READINGS {
-            // Of several bodies the last counts.
-            self.readings = None;
-            return self.other.merge_field(tag, wire_type, buf, ctx);
+            self.other.merge_field(tag, wire_type, buf, ctx)?;
+            // Of several bodies the last counts; what is no body leaves the readings alone.
+            if self.other.body.is_some() {
+                self.readings = None;
+            }
+            return Ok(());
         }
         self.other.body = None;
         let mut bytes = Bytes::new();
         prost::encoding::bytes::merge(wire_type, &mut bytes, buf, ctx)?;
         // Two pieces of one message are the message of their bytes in turn.
         self.readings = Some(match self.readings.take() {
-            Some(before) => [before, bytes].concat().into(),
+            Some(before) => {
+                // Grown in place: a message of a million pieces must not be copied a million times.
+                let mut all = before.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+                all.extend_from_slice(&bytes);
+                all.freeze()
+            }
             None => bytes,
         });
         Ok(())
@@ -104,5 +112,15 @@ mod tests {
         assert!(last.readings.is_none() && last.other.body.is_some());
         let last = AgentFrame::decode(&[&pong[..], &one[..]].concat()[..]).unwrap();
         assert!(last.readings.is_some() && last.other.body.is_none());
+        // Field 99, a number: of a newer agent.
+        let newer = AgentFrame::decode(&[&one[..], &[0x98, 0x06, 1]].concat()[..]).unwrap();
+        assert!(newer.readings.is_some() && newer.other.body.is_none());
+    }
+
+    #[test]
+    fn a_message_of_a_million_pieces_is_not_copied_a_million_times() {
+        let pieces = [0x1a, 1, 0x55].repeat(1_300_000);
+        let frame = AgentFrame::decode(&pieces[..]).unwrap();
+        assert_eq!(frame.readings.unwrap().len(), 1_300_000);
     }
 }

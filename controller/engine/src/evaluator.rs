@@ -18,7 +18,7 @@ mod server;
 mod slab;
 mod truth;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,7 +27,7 @@ use skynet_model::incident::Incident;
 use skynet_model::name::{IncidentId, ScenarioName, ServerId};
 use skynet_model::policy::{Policy, Scenario};
 use skynet_model::series::{Labels, Reading};
-use skynet_model::time::Timestamp;
+use skynet_model::time::{Span, Timestamp};
 
 pub(crate) use dictionary::MAX_SERIES;
 pub(crate) use instance::Watch;
@@ -51,18 +51,40 @@ pub(crate) enum Signal {
     SeriesCapped { server: ServerId },
 }
 
-/// What a cell has found and the engine has not taken yet, in order.
+/// What a cell has found and the engine has not taken yet: each thing once, however often a batch finds it.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    pub(crate) signals: Vec<Signal>,
-    /// Timers to be moved, or removed.
-    timers: Vec<(Timer, Option<Timestamp>)>,
+    signals: Vec<Signal>,
+    fired: BTreeSet<u32>,
+    moved: BTreeSet<IncidentId>,
+    /// Timers to be moved, or removed; the last word on each.
+    timers: BTreeMap<Timer, Option<Timestamp>>,
 }
 
 impl Found {
     /// Moves a timer, or removes it.
     pub(crate) fn timer(&mut self, timer: Timer, at: Option<Timestamp>) {
-        self.timers.push((timer, at));
+        self.timers.insert(timer, at);
+    }
+
+    /// An instance fires.
+    pub(crate) fn fire(&mut self, server: u32, instance: u32) {
+        if self.fired.insert(instance) {
+            self.signals.push(Signal::Fire { server, instance });
+        }
+    }
+
+    /// Something an incident depends on has changed.
+    pub(crate) fn moved(&mut self, incident: IncidentId) {
+        if !self.moved.contains(&incident) {
+            self.moved.insert(incident.clone());
+            self.signals.push(Signal::Moved(incident));
+        }
+    }
+
+    /// Something is capped: said once by whoever finds it.
+    pub(crate) fn capped(&mut self, signal: Signal) {
+        self.signals.push(signal);
     }
 
     fn is_empty(&self) -> bool {
@@ -84,10 +106,18 @@ struct Cell {
     server: Server,
     rules: Arc<Rules>,
     found: Found,
+    /// The newest time anything was done at.
+    newest: Timestamp,
 }
 
+/// How far the clock of one thread may be behind what another has done: more is a clock that was set.
+const BEHIND: Span = Span::minutes(1);
+
 impl Cell {
+    /// Sessions and the engine take the time on threads of their own; time goes forward for a server all the same.
     fn pass(&mut self, now: Timestamp) -> (&mut Server, Pass<'_>) {
+        let now = if self.newest.0.saturating_sub(now.0) <= BEHIND.0 { now.max(self.newest) } else { now };
+        self.newest = now;
         (&mut self.server, Pass { now, rules: &self.rules, found: &mut self.found })
     }
 }
@@ -185,11 +215,12 @@ impl Evaluator {
         let mut cell = lock(self.servers.get(number as usize)?);
         let (server, mut pass) = cell.pass(now);
         let result = what(server, &mut pass);
-        // In the order it was found: a timer that a session set before is not set back by it later.
-        for (timer, at) in cell.found.timers.drain(..) {
+        let found = std::mem::take(&mut cell.found);
+        // All that a session found before is in it: a timer that it set is not set back by it later.
+        for (timer, at) in found.timers {
             timers.set(timer, at);
         }
-        self.signals.append(&mut cell.found.signals);
+        self.signals.extend(found.signals);
         Some(result)
     }
 
@@ -199,7 +230,7 @@ impl Evaluator {
             let number = self.servers.len() as u32;
             self.index.insert(id.clone(), number);
             let server = Server::new(number, id.clone(), labels.clone());
-            let cell = Cell { server, rules: Arc::clone(&self.rules), found: Found::default() };
+            let cell = Cell { server, rules: Arc::clone(&self.rules), found: Found::default(), newest: now };
             self.servers.push(Arc::new(Mutex::new(cell)));
         }
         self.with(id, now, timers, |server, pass| {

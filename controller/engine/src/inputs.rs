@@ -34,7 +34,10 @@ impl Engine {
                 self.evaluator.with(&server, now, &mut self.timers, |s, pass| s.announce(id, series, pass));
             }
             Input::Retired { server, id } => {
-                self.evaluator.with(&server, now, &mut self.timers, |s, pass| s.retire(id, pass));
+                self.evaluator.with(&server, now, &mut self.timers, |s, pass| {
+                    s.retire(id);
+                    s.settle(pass);
+                });
             }
             Input::Found { server } => {
                 self.evaluator.with(&server, now, &mut self.timers, |_, _| ());

@@ -87,8 +87,8 @@ fn swept(sensor: &mut Sensor, sweep: &DecodedSweep) {
     sensor.last_sweep = Some(sweep.started);
     // A new interval begins a new count; a quarter of one is jitter.
     if let Some(last) = sensor.last_boot_ms.filter(|_| sensor.every == sweep.every && sweep.every.0 > 0) {
-        let intervals = (sweep.boot_ms - last + sweep.every.0 / 4) / sweep.every.0;
-        sensor.missed += u64::try_from(intervals - 1).unwrap_or(0);
+        let since = sweep.boot_ms.saturating_sub(last).saturating_add(sweep.every.0 / 4);
+        sensor.missed = sensor.missed.saturating_add(u64::try_from(since / sweep.every.0 - 1).unwrap_or(0));
     }
     (sensor.every, sensor.last_boot_ms) = (sweep.every, Some(sweep.boot_ms));
 }
@@ -104,10 +104,11 @@ impl Desk {
     /// Takes a checked batch in. True when the core has to be told [`super::FromAgent::Found`].
     ///
     /// Late readings never trigger or verify anything; of a late batch only the names of its series count.
+    ///
+    /// None when a newer session stands: this one's words count no more, and must not be stored either.
     #[must_use]
-    pub fn take(&self, now: Timestamp, batch: &Decoded) -> bool {
-        // A newer session stands: this one's words count no more.
-        let Some(mut hot) = self.seat.enter(now) else { return false };
+    pub fn take(&self, now: Timestamp, batch: &Decoded) -> Option<bool> {
+        let mut hot = self.seat.enter(now)?;
         for (id, series) in &batch.announced {
             hot.announce(*id, series.clone());
         }
@@ -135,6 +136,6 @@ impl Desk {
         for id in &batch.retired {
             hot.retire(*id);
         }
-        hot.leave()
+        Some(hot.leave())
     }
 }

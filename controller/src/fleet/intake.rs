@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use skynet_model::time::Timestamp;
 use skynet_proto::stream::{Decoded, Decoder};
-use skynet_proto::{WireError, v1};
+use skynet_proto::{Code, WireError, v1};
 
 use crate::core::Desk;
 use crate::history::{Batch, Slot, Ticket, Writer};
@@ -52,6 +52,10 @@ pub(super) struct Taken {
     pub(super) complaint: Option<String>,
 }
 
+fn superseded() -> WireError {
+    WireError::new(Code::Superseded, "a newer session of this server took over")
+}
+
 impl Intake {
     pub(super) fn new(desk: Desk, writer: Writer, boot: String) -> Self {
         Self {
@@ -75,12 +79,12 @@ impl Intake {
     /// [`WireError`]: the stream must end.
     pub(super) fn take(&mut self, now: Timestamp, batch: &[u8]) -> Result<Taken, WireError> {
         let mut decoded = DECODED.take();
-        let taken = self.decoder.decode(batch, &mut decoded).map(|()| {
+        let taken = self.decoder.decode(batch, &mut decoded).and_then(|()| {
             for (_, key) in &mut decoded.announced {
                 *key = self.writer.share(key);
             }
             // Evaluated first: decisions wait for nothing.
-            let found = self.desk.take(now, &decoded);
+            let found = self.desk.take(now, &decoded).ok_or_else(superseded)?;
             let (complaint, ticket) = self.store(&decoded);
             self.lost |= ticket == Ticket::NONE;
             self.ticket = self.ticket.max(ticket);
@@ -88,7 +92,7 @@ impl Intake {
                 false => self.live = Some(decoded.seq),
                 true => self.late = Some((decoded.seq, decoded.boot_id.take())),
             }
-            Taken { found, complaint }
+            Ok(Taken { found, complaint })
         });
         DECODED.set(decoded);
         taken

@@ -274,7 +274,10 @@ impl Session {
     /// To the evaluator and the history; the core hears of it when something was found.
     async fn readings(&mut self, batch: &[u8]) -> Result<(), End> {
         let Some(intake) = &mut self.intake else { return Ok(()) };
-        let taken = intake.take(crate::clock::now(), batch).map_err(End::Refused)?;
+        let taken = intake.take(crate::clock::now(), batch).map_err(|error| {
+            // To be superseded is not bad input.
+            if error.code == Code::Superseded { End::Stopped(error) } else { End::Refused(error) }
+        })?;
         if let Some(message) = taken.complaint {
             self.core.tell(Input::Remark { server: Some(self.server.clone()), topic: "series_capped", message }).await;
         }

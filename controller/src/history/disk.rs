@@ -93,14 +93,14 @@ impl Folder {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn file(&self, name: &str) -> io::Result<(Arc<File>, bool)> {
+    fn file(&self, name: &str, create: bool) -> io::Result<(Arc<File>, bool)> {
         let mut files = self.files();
         if let Some((file, known)) = files.get(name) {
             return Ok((Arc::clone(file), *known));
         }
         let path = self.path.join(name);
         let known = path.exists();
-        let file = Arc::new(OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?);
+        let file = Arc::new(OpenOptions::new().create(create).truncate(false).read(true).write(true).open(path)?);
         files.insert(name.to_owned(), (Arc::clone(&file), known));
         Ok((file, known))
     }
@@ -124,7 +124,8 @@ impl Disk for Folder {
     }
 
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let (file, _) = self.file(name)?;
+        // A file that is gone is not made anew with a hole where its beginning was.
+        let (file, _) = self.file(name, offset == 0)?;
         // Only a failed append leaves something to cut; the common case costs no truncation.
         if file.metadata()?.len() != offset {
             file.set_len(offset)?;
@@ -133,7 +134,7 @@ impl Disk for Folder {
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
-        let (file, known) = self.file(name)?;
+        let (file, known) = self.file(name, false)?;
         file.sync_data()?;
         if !known {
             self.sync_names()?;

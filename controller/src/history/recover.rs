@@ -123,8 +123,9 @@ impl Replay<'_> {
             self.strange += (sweep.places.len() - self.row.places.len()) as u64;
         }
         for place in &record.retired {
-            if let Some(slot) = slots.remove(place) {
-                server.retire(slot);
+            // It keeps its place: a series that came back is not named again, and a place that got another one is.
+            if let Some(slot) = slots.get(place) {
+                server.retire(*slot);
             }
         }
         if let Some((boot, seq)) = record.key {
@@ -132,6 +133,7 @@ impl Replay<'_> {
         }
         server.applied = position;
         self.history.counted(&mut server);
+        self.history.trim(&mut server, i64::MIN);
         drop(server);
         self.history.filled(&shard);
     }

@@ -156,12 +156,16 @@ impl Shelf {
             let index = index::encode(open.contents.listings(), open.length, footer);
             (open.number, open.length, index, footer)
         };
-        self.disk.write_at(&open_name(number), length, &index)?;
-        self.disk.sync(&open_name(number))?;
-        self.disk.rename(&open_name(number), &closed_name(number))?;
-        let file = self.disk.open(&closed_name(number))?;
-        // What was written is looked at once: from here on the file's own index is all there is.
-        let written = index::footer(&*file)?;
+        let (open, closed) = (open_name(number), closed_name(number));
+        // An earlier try may have failed after the file had got its name: then it is whole already.
+        let renamed = self.disk.open(&open).is_err() && self.disk.open(&closed).is_ok();
+        if !renamed {
+            self.disk.write_at(&open, length, &index)?;
+            self.disk.sync(&open)?;
+            self.disk.rename(&open, &closed)?;
+        }
+        // What was written is looked at once: from here on the file's own index is all there is, if it can be read.
+        let written = self.disk.open(&closed).and_then(|file| index::footer(&*file)).ok().flatten();
         let contents = written.is_none().then(|| self.state().open.contents.clone());
         let footer = written.unwrap_or(footer);
         let closed = Closed { number, bytes: length + index.len() as u64, footer, contents };

@@ -169,10 +169,13 @@ impl<'a> Batch<'a> {
 
     /// The series ended: it has no latest value any more; its past goes with time.
     pub fn retire(&mut self, slot: Slot) {
-        if self.server.retire(slot) && self.server.name_place(slot.index, self.segment) {
-            self.scratch.row.unnamed.push(slot.index);
+        // A slot that is another's by now says nothing about its place.
+        if self.server.retire(slot) {
+            if self.server.name_place(slot.index, self.segment) {
+                self.scratch.row.unnamed.push(slot.index);
+            }
+            self.scratch.retired.push(slot.index);
         }
-        self.scratch.retired.push(slot.index);
     }
 
     /// The batch is whole: it goes into the log.
@@ -222,7 +225,13 @@ impl<'a> Batch<'a> {
                         self.server.name_place(*place, segment);
                     }
                 }
-                Pushed::Full => return Ticket(None),
+                Pushed::Full => {
+                    // The record that names them is not in the log: the next one names them again.
+                    for place in &row.unnamed {
+                        self.server.name_place(*place, 0);
+                    }
+                    return Ticket(None);
+                }
             }
         }
     }

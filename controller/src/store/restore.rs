@@ -14,7 +14,7 @@ use skynet_model::time::Timestamp;
 use super::state::State;
 use super::walk::{self, There, Walker};
 use super::{FORMAT, Keys, Settings, Trouble, bundles};
-use crate::journal::{Connection, Journal, write_anew};
+use crate::journal::{Connection, write_anew};
 
 /// Who halts a restored controller.
 const BY: &str = "store restore";
@@ -146,12 +146,11 @@ pub async fn restore(
     restored.policies = write_bundles(&settings.policies(), &bundles)?;
     (restored.events, restored.last) = (events.len() as u64, last);
     let journal = settings.journal();
-    write_anew(&journal, &events).map_err(|e| e.to_string())?;
-    events.clear();
-    let (mut journal, _) = Journal::open_folder(&journal).map_err(|e| e.to_string())?;
     let reason = format!("restored from Redis up to event {last}; look at the incidents, then `skynetctl resume`");
-    let halted = EventBody::Halted { by: BY.to_owned(), reason };
-    journal.append(&[Event { seq: last + 1, time: now, body: halted }]).map_err(|e| e.to_string())?;
+    let seq = last.checked_add(1).ok_or("the last event in Redis has a number that none can follow")?;
+    // With the others in one write: there is never a restored log that is not halted.
+    events.push(Event { seq, time: now, body: EventBody::Halted { by: BY.to_owned(), reason } });
+    write_anew(&journal, &events).map_err(|e| e.to_string())?;
     // A chain that does not hold is not gone on with: the keys have to be moved away first, as the controller will say.
     if !broken {
         let mut state = State::new(folder, &settings.fleet)?;

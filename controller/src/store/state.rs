@@ -44,6 +44,7 @@ pub(super) fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let temporary = path.with_extension("tmp");
     let mut file = std::fs::File::create(&temporary)?;
     file.write_all(text.as_bytes())?;
+    file.sync_data()?;
     drop(file);
     std::fs::rename(&temporary, path)
 }
@@ -74,6 +75,10 @@ impl State {
             Err(error) => return Err(format!("cannot read {place}: {error}")),
         };
         let remedy = "move it away: what Redis has is then compared with the journal and taken up from there";
+        if size == 0 {
+            // A power cut on a file system that had the name and not yet the content.
+            return Self::new(folder, fleet);
+        }
         if size > MAX_BYTES {
             return Err(format!("{place} has {size} bytes, which is no such file; {remedy}"));
         }

@@ -96,7 +96,7 @@ struct Scratch {
 }
 
 /// Most sweeps of one batch.
-const MAX_SWEEPS: usize = 10_000;
+const MAX_SWEEPS: usize = 4096;
 /// Sensors whose ids are remembered; beyond them an id is made anew for each sweep.
 const SENSORS: usize = 256;
 

@@ -141,7 +141,7 @@ impl Server {
         if *count >= MAX_INSTANCES {
             if self.capped.insert(number) {
                 let scenario = rule.scenario.name.clone();
-                pass.found.signals.push(Signal::InstancesCapped { server: self.id.clone(), scenario });
+                pass.found.capped(Signal::InstancesCapped { server: self.id.clone(), scenario });
             }
             return None;
         }

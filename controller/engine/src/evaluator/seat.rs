@@ -53,13 +53,14 @@ impl Hot<'_> {
 
     /// A series ended.
     pub fn retire(&mut self, id: u32) {
-        let (server, mut pass) = self.cell.pass(self.now);
-        server.retire(id, &mut pass);
+        self.cell.server.retire(id);
     }
 
-    /// Lets go. True when the engine has to be told [`crate::Input::Found`].
+    /// Evaluates what is left to be, and lets go. True when the engine has to be told [`crate::Input::Found`].
     #[must_use]
-    pub fn leave(self) -> bool {
+    pub fn leave(mut self) -> bool {
+        let (server, mut pass) = self.cell.pass(self.now);
+        server.settle(&mut pass);
         !self.cell.found.is_empty()
     }
 }

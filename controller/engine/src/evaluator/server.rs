@@ -195,7 +195,8 @@ impl Server {
             if series.key == key {
                 return;
             }
-            self.retire(id, pass);
+            self.retire(id);
+            self.settle(pass);
         }
         match self.dictionary.announce(id, key) {
             Some((at, true)) => {
@@ -206,13 +207,13 @@ impl Server {
             None if self.series_capped => {}
             None => {
                 self.series_capped = true;
-                pass.found.signals.push(Signal::SeriesCapped { server: self.id.clone() });
+                pass.found.capped(Signal::SeriesCapped { server: self.id.clone() });
             }
         }
     }
 
-    /// A series ended.
-    pub(crate) fn retire(&mut self, id: u32, pass: &mut Pass<'_>) {
+    /// A series ended; [`Server::settle`] follows.
+    pub(crate) fn retire(&mut self, id: u32) {
         let Some((at, point)) = self.dictionary.retire(id) else { return };
         let mut place = point.users;
         while let Some(link) = self.board.linked(place) {
@@ -230,6 +231,15 @@ impl Server {
             self.board.unlink(&mut users, link.instance);
         }
         self.loosen();
+    }
+
+    /// Whether series of this session found no room.
+    pub(super) fn is_series_capped(&self) -> bool {
+        self.series_capped
+    }
+
+    /// Evaluates what ended series have left behind: once for all of them.
+    pub(crate) fn settle(&mut self, pass: &mut Pass<'_>) {
         self.evaluate(pass, None);
     }
 

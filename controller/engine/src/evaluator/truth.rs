@@ -4,11 +4,11 @@ use skynet_model::condition::{SeriesRef, Slot, Truth};
 use skynet_model::series::Labels;
 use skynet_model::time::Timestamp;
 
+use super::Pass;
 use super::dictionary::{Point, Sight, is_use_of};
 use super::instance::{Instance, PROOF_SWEEPS, Watch};
 use super::rule::{Part, Rule};
 use super::server::Server;
-use super::{Pass, Signal};
 use crate::timers::Timer;
 
 /// A complete sweep that has just been taken in.
@@ -69,7 +69,7 @@ impl Server {
             None => {
                 instance.held.update(pass.now, when, rule.scenario.hold);
                 if instance.held.reached(rule.scenario.hold) {
-                    pass.found.signals.push(Signal::Fire { server: self.number, instance: i });
+                    pass.found.fire(self.number, i);
                 }
                 instance.held.due(rule.scenario.hold)
             }
@@ -86,7 +86,7 @@ impl Server {
                 let settled = instance.settle.reached(need);
                 let (proved, proof_due) = self.prove(i, instance, rule, pass.now, tick);
                 if proved || settled != was_settled || before != (when, instance.clear) {
-                    pass.found.signals.push(Signal::Moved(incident));
+                    pass.found.moved(incident);
                 }
                 let settle_due = instance.settle.due(need);
                 [settle_due, proof_due].into_iter().flatten().min()
@@ -189,7 +189,8 @@ impl Server {
             // A sensor that fails or falls silent takes even what was gone for unknown.
             Some(point) => point.sight == Sight::Gone,
             None => {
-                let sensor = rule.series(slot).and_then(|series| series.sensor);
+                // A series that found no room is neither gone nor there.
+                let sensor = rule.series(slot).and_then(|series| series.sensor).filter(|_| !self.is_series_capped());
                 sensor.is_some_and(|name| self.dictionary.has_swept(name, &self.declared))
             }
         }
@@ -207,6 +208,7 @@ impl Server {
         });
         match wanted.sensor {
             _ if has => 0.0,
+            Some(_) if self.is_series_capped() => f64::NAN,
             Some(name) if self.dictionary.has_swept(name, &self.declared) => 1.0,
             Some(_) | None => f64::NAN,
         }

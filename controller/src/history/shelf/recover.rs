@@ -93,7 +93,8 @@ fn closed(disk: &dyn Disk, number: u64, bytes: u64, holes: &mut Vec<Hole>) -> io
     let what = "its index is damaged; it was made anew from what is whole".to_owned();
     holes.push(Hole { place: disk.place(&name), what });
     let mut footer = contents.footer;
-    footer.closed = footer.last;
+    // What cannot be read is not old: nobody knows how old it is.
+    footer.closed = if footer.chunks == 0 { i64::MAX } else { footer.last };
     Ok(Closed { number, bytes, footer, contents: Some(contents) })
 }
 
