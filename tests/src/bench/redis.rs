@@ -63,7 +63,9 @@ async fn bytes() -> anyhow::Result<(f64, f64, f64)> {
     // The newest rows are not packed until their block is full.
     let most = u64::from(SWEEPS) * (SERVERS * SERIES) as u64 * 2 / 3;
     let began = tokio::time::Instant::now();
-    while samples < most {
+    // Of every server something: a block at a time, in the order in which they filled.
+    let mut seen = std::collections::BTreeSet::new();
+    while samples < most || seen.len() < SERVERS {
         let found = history.sealed_after(place, BLOCK)?;
         let Some((last, _)) = found.last() else {
             anyhow::ensure!(began.elapsed() < PATIENCE, "only {samples} samples of {most} were packed");
@@ -74,6 +76,7 @@ async fn bytes() -> anyhow::Result<(f64, f64, f64)> {
         let chunks: Vec<Sealed> = found.into_iter().map(|(_, chunk)| chunk).collect();
         samples += chunks.iter().map(|chunk| u64::from(chunk.samples)).sum::<u64>();
         own += chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
+        seen.extend(chunks.iter().map(|chunk| chunk.server.clone()));
         let calls = packs.calls(&mut connection, &keys, &chunks, Span::hours(24)).await?;
         connection.pipeline(calls).await?;
     }
