@@ -320,3 +320,55 @@ fn a_folder_cuts_what_a_failed_write_left_behind() {
     storage.remove("b").unwrap();
     assert!(storage.list().unwrap().is_empty() && storage.read("b").is_err());
 }
+
+/// What the golden log holds: one event of most kinds.
+fn kinds() -> Vec<Event> {
+    let server = || ServerId::new("web1").unwrap();
+    let text = |text: &str| text.to_owned();
+    let incident: Incident = serde_json::from_str(
+        r#"{"id":"i-7f3a9c","scenario":"disk-filling","policy":3,"digest":"aa","server":"web1","labels":{"mount":"/var"},
+        "severity":"warning","mode":"enforce","state":"waiting","summary":"/var is full","since":1,"opened":2,"closed":null,
+        "reason":null,"readings":[{"series":"disk.used_ratio{mount=\"/var\"}","value":0.93,"time":3}],"last_readings":[],
+        "steps":[],"hold":null,"held":[],"acknowledged":null,"route":"oncall"}"#,
+    )
+    .unwrap();
+    let id = incident.id.clone();
+    let bodies = vec![
+        EventBody::ControllerStarted { epoch: 7, version: text("0.1.0") },
+        EventBody::PolicyActivated { version: 3, digest: text("ab"), by: text("uid 0") },
+        EventBody::ServerLabelled { server: server(), labels: Labels::new([("role", "web")]) },
+        EventBody::ServerConnected { server: server(), boot: text("b-1"), version: text("0.1.0") },
+        EventBody::ServerPolicy { server: server(), version: 3, error: Some(text("no")) },
+        EventBody::IncidentOpened { incident: Box::new(incident) },
+        EventBody::IncidentChanged {
+            incident: id.clone(),
+            state: State::Escalated,
+            reason: text("r"),
+            readings: vec![],
+        },
+        EventBody::IncidentAcknowledged { incident: id, by: text("ann"), comment: text("mine") },
+        EventBody::NoticeDelivered { notice: NoticeId::new("n-1").unwrap(), target: text("console") },
+        EventBody::Halted { by: text("ann"), reason: text("test") },
+        EventBody::Resumed { by: text("ann") },
+        EventBody::ServerDisconnected { server: server(), reason: text("gone") },
+        EventBody::Remark { server: None, topic: text("t"), message: text("m") },
+    ];
+    (1..).zip(bodies).map(|(seq, body)| event(seq, body)).collect()
+}
+
+/// `UPDATE_GOLDEN=1` writes the file where it is missing and never changes it.
+#[test]
+fn a_log_of_format_1_loads_for_ever() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/journal/golden/journal-1.log");
+    let folder = tempfile::tempdir().unwrap();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() && !path.exists() {
+        let (mut journal, _) = Journal::open_folder(folder.path()).unwrap();
+        journal.append(&kinds()[..9]).unwrap();
+        journal.append(&kinds()[9..]).unwrap();
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::copy(folder.path().join(FIRST), &path).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(&path, folder.path().join(FIRST)).unwrap();
+    assert_eq!(Journal::open_folder(folder.path()).unwrap().1, kinds());
+}

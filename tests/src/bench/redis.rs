@@ -37,6 +37,13 @@ pub(super) fn measure(bench: &mut Bench) -> anyhow::Result<()> {
          once a series, {names:.3} more"
     );
     bench.figure("redis_bytes_per_sample", packs, "B", &note);
+    let plain = runtime.block_on(xadd())?;
+    let note = format!(
+        "one stream a server, one entry for ten readings as name and value, {SERVERS} servers x {SERIES} series"
+    );
+    bench.figure("peer_redis_xadd_bytes_per_sample", plain, "B", &note);
+    let note = "redis_bytes_per_sample against peer_redis_xadd_bytes_per_sample, of this run; above 1 ours is better";
+    bench.figure("ratio_redis_bytes_to_xadd", plain / packs, "x", note);
     if bench.quick {
         // The whole quick run has less than a minute.
         return Ok(());
@@ -89,6 +96,32 @@ async fn bytes() -> anyhow::Result<(f64, f64, f64)> {
     history.close();
     let each = |bytes: f64| bytes / samples as f64;
     Ok((each(used[0] as f64), each(used[1] as f64), each(own as f64)))
+}
+
+/// Bytes a sample where each ten readings are an entry of a stream: what is done where nothing packs.
+async fn xadd() -> anyhow::Result<f64> {
+    const ROWS: i64 = 400;
+    let server = RedisServer::start(&[]).await;
+    let mut connection = server.connect().await;
+    let layout = crate::load::host::Layout::new(SERIES);
+    let mut used = 0;
+    for n in 0..SERVERS {
+        let (key, mut host) = (format!("web{n}"), layout.host(n as u64));
+        for row in 0..ROWS {
+            host.step();
+            let mut calls = Vec::new();
+            for (i, ten) in host.values.chunks(10).enumerate() {
+                let mut call = Call::new("XADD").arg(&key).arg(format!("{}-{i}", 1_793_500_000_000 + row * 1000));
+                for (at, value) in ten.iter().enumerate() {
+                    call = call.arg((10 * i + at).to_string()).arg(value.to_string());
+                }
+                calls.push(call);
+            }
+            connection.pipeline(calls).await?;
+        }
+        used += usage(&mut connection, &key).await?;
+    }
+    Ok(used as f64 / (ROWS * (SERVERS * SERIES) as i64) as f64)
 }
 
 async fn usage(connection: &mut Connection, key: &str) -> anyhow::Result<i64> {

@@ -223,3 +223,18 @@ fn the_last_hour_is_counted_on_the_boot_clock_and_over_a_restart_on_the_wall_clo
     assert_eq!(at(-50 * hour, 0, "c"), (3, 2));
     assert_eq!(at(hour, 0, "c"), (0, 0));
 }
+
+/// A log of format 1, written once. `UPDATE_GOLDEN=1` writes it where it is missing and never changes it.
+#[test]
+fn a_ledger_of_format_1_loads_for_ever() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ledger/golden/ledger-1.log");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() && !path.exists() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, filled().log()).unwrap();
+    }
+    let golden = std::fs::read(&path).unwrap();
+    let ledger = open(&Arc::new(Memory::with_log(golden.clone()))).unwrap();
+    assert_eq!(ledger.entry(&id(1)).unwrap().outcome, Some(outcome(1)));
+    assert_eq!(ledger.unfinished().cloned().collect::<Vec<_>>(), [intent(2)]);
+    assert_eq!(filled().log(), golden, "what is written today is still format 1");
+}

@@ -374,3 +374,19 @@ fn loading_never_panics_on_damaged_policies() {
     };
     std::thread::Builder::new().stack_size(1 << 20).spawn(run).unwrap().join().unwrap();
 }
+
+/// `UPDATE_GOLDEN=1` writes the file where it is missing and never changes it.
+#[test]
+fn a_bundle_of_format_1_is_read_for_ever() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/policies/golden/bundle-1.bundle");
+    let files = vec![File { name: "a.yaml".to_owned(), text: "fleet: demo\n".to_owned() }];
+    let expires = skynet_model::time::Timestamp(1_800_000_000_000);
+    let bundle = skynet_model::policy::Bundle { format: 1, fleet: "demo".to_owned(), version: 12, expires, files };
+    if std::env::var_os("UPDATE_GOLDEN").is_some() && !path.exists() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bundle.encode()).unwrap();
+    }
+    let golden = std::fs::read(&path).unwrap();
+    assert_eq!(skynet_model::policy::Bundle::decode(&golden).unwrap(), bundle);
+    assert_eq!(bundle.encode(), golden, "same input, same bytes");
+}
