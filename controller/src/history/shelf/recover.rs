@@ -33,7 +33,10 @@ impl Shelf {
         let mut holes = Vec::new();
         let mut state = State::default();
         let mut growing: Vec<u64> = Vec::new();
+        let mut highest = None;
         for (name, bytes) in disk.list()? {
+            let of = number(&name, ".open").or_else(|| number(&name, ".chunks"));
+            highest = highest.max(of);
             if let Some(n) = number(&name, ".open") {
                 if position.is_some_and(|(newest, _)| n > newest) { disk.remove(&name)? } else { growing.push(n) }
             } else if let Some(n) = number(&name, ".chunks") {
@@ -77,7 +80,14 @@ impl Shelf {
         if state.open.length == 0 {
             state.open.number = wanted;
         }
-        Ok(Recovered { shelf: Self { disk, state: RwLock::new(state) }, holes })
+        let shelf = Self { disk, state: RwLock::new(state) };
+        // What is packed anew goes into a file of its own behind all that ever were, so that whoever copies by place does not
+        // take it for what it has. Files may be gone whose names no crash has left: a number of seconds is above theirs.
+        if let Some(highest) = highest.max(position.map(|(newest, _)| newest)) {
+            shelf.finish(now)?;
+            shelf.change().open.number = (highest + 1).max(u64::try_from(now.0 / 1000).unwrap_or(0));
+        }
+        Ok(Recovered { shelf, holes })
     }
 }
 

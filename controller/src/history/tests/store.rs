@@ -275,3 +275,39 @@ fn a_copy_gets_what_is_packed_and_reads_what_it_missed() {
         assert!(next.len() <= 2, "a frame at a time");
     }
 }
+
+#[test]
+fn what_is_packed_anew_after_a_crash_lies_behind_what_a_copy_has_seen() {
+    let mut house = House::new();
+    let names: Vec<String> = (0..8).map(|n| format!("web{n}")).collect();
+    for name in &names {
+        let _ = fill(&house, name, 1, 0..500);
+    }
+    house.round();
+    house.snapshot();
+    // One after the other, and then once more in the other order: anew they come in an order of their own.
+    for (rows, order) in [(500..1000, [0, 1, 2, 3, 4, 5, 6, 7]), (1000..1500, [7, 6, 5, 4, 3, 2, 1, 0])] {
+        for n in order {
+            let ticket = fill(&house, &names[n], 1, rows.clone());
+            house.round();
+            assert!(house.durable(ticket));
+        }
+    }
+    let what = |chunk: &Sealed| (chunk.server.clone(), chunk.series.clone(), chunk.first);
+    let seen = house.history.sealed_after(None, usize::MAX).unwrap();
+    let mut house = house.crash(0);
+    house.round();
+    let now = house.history.sealed_after(None, usize::MAX).unwrap();
+    assert!(now.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    // Wherever the copy was: with what it had seen up to there and what comes behind it, it has everything.
+    for (at, (place, _)) in seen.iter().enumerate() {
+        let mut held: Vec<_> = seen[..=at].iter().map(|(_, chunk)| what(chunk)).collect();
+        let coming = house.history.sealed_after(Some(*place), usize::MAX).unwrap();
+        held.extend(coming.iter().map(|(_, chunk)| what(chunk)));
+        let lacks = now.iter().find(|(_, chunk)| !held.contains(&what(chunk)));
+        assert!(lacks.is_none(), "after {place:?} it lacks {lacks:?}");
+    }
+    for name in &names {
+        check(&house, name, 1, 0..1500);
+    }
+}
