@@ -34,7 +34,9 @@ pub(super) struct Found {
 pub(super) fn recover(history: &History, disks: &Disks, now: Timestamp) -> io::Result<Found> {
     let mut holes = Vec::new();
     let log = &*disks.log;
-    let snapshot = snapshot::read(log, history.limits.series_per_server, &mut holes)?;
+    // What a replay brought back may be more than lives at once; see `Replay::record`.
+    let most = history.limits.series_per_server.saturating_mul(64);
+    let snapshot = snapshot::read(log, most, &mut holes)?;
     let Recovered { shelf, holes: more } = Shelf::recover(Arc::clone(&disks.chunks), snapshot.position, now)?;
     holes.extend(more);
     for (id, server) in snapshot.servers {
@@ -106,10 +108,9 @@ impl Replay<'_> {
         let slots = self.slots.entry(id).or_default();
         let mut server = lock(&shard.state);
         for (place, key) in &record.announced {
-            // One too many was one too many when it was written, too.
-            if let Ok(slot) = self.history.slot(&mut server, key) {
-                slots.insert(*place, slot);
-            }
+            // Without the cap: all of these had a place when it was written, though not all at once.
+            let slot = server.known(key).unwrap_or_else(|| self.history.place(&mut server, key));
+            slots.insert(*place, slot);
         }
         if position <= server.applied {
             return;

@@ -311,3 +311,32 @@ fn what_is_packed_anew_after_a_crash_lies_behind_what_a_copy_has_seen() {
         check(&house, name, 1, 0..1500);
     }
 }
+
+#[test]
+fn series_that_came_and_went_are_not_lost_at_a_crash_because_they_are_many_together() {
+    let house = House::new();
+    let writer = house.history.writer(&server("web1"));
+    let name = |generation: i64, n: i64| SeriesKey::new("container", [("id", format!("{generation}-{n}"))]);
+    let mut last = Ticket::NONE;
+    for generation in 0..5 {
+        let now = Timestamp(START + generation * 2 * 3_600_000);
+        for n in 0..60 {
+            let slot = writer.slot(&name(generation, n)).unwrap();
+            let _ = writer.write(now, [(slot, 1.0)]);
+            writer.retire(slot);
+        }
+        let mut batch = writer.batch("boot", generation as u64 + 1).unwrap();
+        let slot = batch.slot(&SeriesKey::plain("stays")).unwrap();
+        batch.write(now, [(slot, generation as f64)]);
+        last = batch.commit();
+        // What ended is forgotten an hour later: 60 at a time, 300 in all, where 100 may live.
+        writer.sweep(Timestamp(now.0 + 2 * 3_600_000));
+    }
+    assert!(house.durable(last));
+    let mut house = house.crash(0);
+    house.snapshot();
+    let house = house.crash(0);
+    let all = house.history.samples_of(&server("web1"), &|_| true, Timestamp(0), Timestamp(i64::MAX));
+    assert_eq!(all.series.len(), 5 * 60 + 1);
+    assert_eq!(all.series.iter().map(|past| past.samples.len()).sum::<usize>(), 5 * 60 + 5);
+}
