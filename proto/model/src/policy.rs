@@ -23,7 +23,7 @@ pub use render::RenderError;
 use crate::condition::Condition;
 use crate::name::ScenarioName;
 use crate::time::Span;
-use crate::value::Params;
+use crate::value::{ParamKind, Params};
 
 /// A whole policy, checked.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +42,10 @@ pub struct Policy {
     pub contacts: BTreeMap<String, Contact>,
     /// `never:` documents by name.
     pub nevers: BTreeMap<String, Never>,
+    /// `request:` documents by name.
+    pub requests: BTreeMap<String, Request>,
+    /// `customer:` documents by name.
+    pub customers: BTreeMap<String, Customer>,
 }
 
 /// `fleet:`.
@@ -109,11 +113,16 @@ pub struct Script {
 }
 
 /// How far a scenario looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// One server.
+    #[default]
     Server,
+    /// The servers of one cluster.
+    Cluster,
+    /// All servers.
+    Fleet,
 }
 
 /// Which servers a scenario is about.
@@ -174,8 +183,10 @@ pub struct Scenario {
     pub scope: Scope,
     /// Which servers.
     pub selects: Where,
-    /// When it fires.
-    pub when: Condition,
+    /// When it fires; none for one that only answers a request.
+    pub when: Option<Condition>,
+    /// The request it answers.
+    pub on_request: Option<String>,
     /// When it is over; none: `when` is known and false, or gone.
     pub clear: Option<Condition>,
     /// The labels that make an instance, sorted.
@@ -205,12 +216,43 @@ pub struct Step {
     pub action: &'static crate::catalogue::ActionSpec,
     /// Parameters as written; `${label}` is filled and parsed by [`Step::render`].
     pub with: BTreeMap<String, ParamText>,
+    /// The servers it is done on; none: the incident's own.
+    pub target: Option<StepTarget>,
     /// Whether a person must approve; the default is true for destructive actions.
     pub approve: bool,
     /// What proves the cure; none: the scenario's clear.
     pub verify: Option<Condition>,
     /// How long that may take.
     pub verify_within: Span,
+}
+
+/// Which servers a step is done on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StepTarget {
+    /// Those the request resolved to.
+    Request,
+    /// Some of those that match.
+    Pick(Pick),
+}
+
+/// `target: { where: ..., pick: 1, order: highest cpu.busy_ratio }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pick {
+    /// Of which servers; in scope `cluster` those of the incident's cluster.
+    pub selects: Where,
+    /// How many; none: all of them.
+    pub pick: Option<u32>,
+    /// Which first; none: by name.
+    pub order: Option<Order>,
+}
+
+/// Which servers come first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// The greatest value first, else the least.
+    pub highest: bool,
+    /// A number of each server; servers where it is unknown come last.
+    pub by: Condition,
 }
 
 /// A parameter as written.
@@ -294,4 +336,26 @@ pub struct Never {
     pub actions: Vec<String>,
     /// Refused values by parameter: addresses and networks for ips, globs for text.
     pub with: BTreeMap<String, Vec<String>>,
+}
+
+/// `request:`: what people may ask for, and the words they use for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Its parameters and how they are read.
+    pub parameters: BTreeMap<String, ParamKind>,
+    /// Phrases with `{parameter}` in them.
+    pub phrases: Vec<String>,
+}
+
+/// `customer:`: who may ask for what, and about which servers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Customer {
+    /// Their servers.
+    pub servers: Match,
+    /// Their mail addresses.
+    pub from: Vec<String>,
+    /// Requests they may make.
+    pub may: Vec<String>,
+    /// Where a request is confirmed.
+    pub challenge: Option<Target>,
 }

@@ -75,7 +75,8 @@ pub(super) fn scenario(
         digest: digest(document, &respond, context.scripts),
         scope: scope?,
         selects: selects?,
-        when: when?,
+        when: Some(when?),
+        on_request: None,
         clear,
         per: instance.labels,
         hold,
@@ -144,7 +145,7 @@ struct Instance {
 fn read_series(condition: &Condition) -> impl Iterator<Item = &SeriesRef> {
     condition.slots().iter().filter_map(|slot| match slot {
         Slot::Series(series) => Some(series),
-        Slot::Absent(_) | Slot::Text(_) => None,
+        Slot::Absent(_) | Slot::Text(_) | Slot::Window(_) | Slot::Fold(_) | Slot::Servers(_) => None,
     })
 }
 
@@ -271,6 +272,7 @@ fn step(node: &Node, instance: &Instance, context: &Context<'_>, report: &mut Re
     Some(Step {
         action,
         with: with?,
+        target: None,
         approve: approve.unwrap_or(action.risk == Risk::Destructive),
         verify,
         verify_within: verify_within.unwrap_or(Span::minutes(2)),
