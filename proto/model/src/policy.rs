@@ -8,7 +8,7 @@ mod load;
 mod render;
 mod select;
 
-pub use select::fits;
+pub use select::{cluster_of, fits};
 mod template;
 
 use std::collections::BTreeMap;
