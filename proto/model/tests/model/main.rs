@@ -4,5 +4,6 @@
 
 mod catalogue;
 mod conditions;
+mod documents;
 mod policies;
 mod random;
