@@ -6,3 +6,5 @@ mod catalogue;
 mod conditions;
 mod policies;
 mod random;
+mod signatures;
+mod signers;
