@@ -10,6 +10,7 @@ mod select;
 
 pub use select::fits;
 mod template;
+pub mod test;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES};
-pub use load::{File, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, load, load_sensors};
+pub use load::{File, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, load, load_sensors, load_tests};
 pub use render::RenderError;
 
 use crate::condition::Condition;
