@@ -248,8 +248,8 @@ impl Book {
     }
 }
 
-/// Where an incident stands once something of its step has ended: it is proved when every command has ended and one was
-/// done; the next step comes when nothing of this one is left to be proved.
+/// Where an incident stands once something of its step has ended: it is proved when every command was done or is given up,
+/// and one was done; the next step comes when nothing of this one is left to be proved.
 fn move_on(incident: &mut Incident) {
     if !matches!(incident.state, State::Acting | State::Verifying) {
         return;
@@ -258,9 +258,9 @@ fn move_on(incident: &mut Incident) {
     if incident.remaining(step).next().is_some() {
         return;
     }
-    let runs = incident.records(step).any(|r| r.ended.is_none() && r.outcome.is_none());
     let done = |r: &StepRecord| r.outcome.as_ref().is_some_and(|o| o.status == Status::Done);
-    if !runs && incident.records(step).any(|r| r.ended.is_none() && done(r)) {
+    let mut open = incident.records(step).filter(|r| r.ended.is_none()).peekable();
+    if open.peek().is_some() && open.all(done) {
         incident.state = State::Verifying;
     } else if incident.is_step_over(step) && !incident.records(step).any(|r| r.verified == Some(true)) {
         incident.state = State::Waiting;
