@@ -259,8 +259,8 @@ fn move_on(incident: &mut Incident) {
         return;
     }
     let done = |r: &StepRecord| r.outcome.as_ref().is_some_and(|o| o.status == Status::Done);
-    let mut open = incident.records(step).filter(|r| r.ended.is_none()).peekable();
-    if open.peek().is_some() && open.all(done) {
+    let open: Vec<bool> = incident.records(step).filter(|r| r.ended.is_none()).map(done).collect();
+    if !open.is_empty() && open.iter().all(|done| *done) {
         incident.state = State::Verifying;
     } else if incident.is_step_over(step) && !incident.records(step).any(|r| r.verified == Some(true)) {
         incident.state = State::Waiting;
