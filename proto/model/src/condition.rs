@@ -254,6 +254,14 @@ impl Condition {
         program::run(&self.program, values)
     }
 
+    /// Evaluates over slots that are only known to lie between two numbers, both included (NaN in both is unknown): known
+    /// when every number between them gives the same. Interval arithmetic, so that a slot that is used twice counts as
+    /// two: then it may be unknown though it could be known, never the other way round.
+    #[must_use]
+    pub fn eval_between(&self, bounds: &[(f64, f64)]) -> Truth {
+        Truth::from_number(program::bounds::run(&self.program, bounds).0)
+    }
+
     /// Evaluates over slot values (as many as [`Condition::slots`]; NaN is unknown). Allocates nothing.
     #[must_use]
     pub fn eval(&self, values: &[f64]) -> Truth {
