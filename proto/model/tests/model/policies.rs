@@ -90,6 +90,29 @@ fn a_whole_policy_loads_as_it_is_written() {
 }
 
 #[test]
+fn per_names_what_tells_instances_apart() {
+    let per = |when: &str, more: &str| {
+        let text = format!("scenario: a\nwhen: {when}\n{more}\n");
+        let policy =
+            load(&[File { name: "p".to_owned(), text }], &CATALOGUE).unwrap_or_else(|e| panic!("{when}: {e:?}"));
+        policy.scenarios.values().next().unwrap().per.join(" ")
+    };
+    for (when, more, expected) in [
+        ("avg(disk.used_ratio, \"5m\") > 1", "", "mount"),
+        ("total(disk.used_ratio) > 1", "", ""),
+        ("total(disk.used_ratio) > 1", "per: []", ""),
+        ("total(disk.used_ratio) > 1", "per: [mount]", "mount"),
+        ("total(process.cpu_ratio) > 1", "per: [user, name]", "name user"),
+        ("total(process.cpu_ratio) > disk.used_ratio", "", "mount"),
+        ("total(process.cpu_ratio) > disk.used_ratio", "per: [user, mount]", "mount user"),
+        ("highest(prom.some_name) > 1", "per: [any]\nclear: total(prom.some_name) < 3 && label.any == \"x\"", "any"),
+        ("total(rate(network.errors_total, \"5m\")) > 1", "clear: highest(disk.used_ratio) < 1", ""),
+    ] {
+        assert_eq!(per(when, more), expected, "{when} {more}");
+    }
+}
+
+#[test]
 fn scenarios_apply_where_their_sensors_run() {
     let policy = good();
     let applying = |labels: &Labels| -> BTreeSet<String> {
@@ -227,6 +250,27 @@ fn mistakes_of_every_kind_are_told() {
         ("scenario: a\nwhen: load.one > 1\nfor: 2 minutes\n", "p:3:6: `2 minutes` is not a duration"),
         ("scenario: a\nwhen: load.one > 1\nfor: 40d\n", "p:3:6: `40d` is longer than 30 days"),
         ("scenario: a\nwhen: load.one > 1\nper: [mount]\n", "p:3:7: unknown label `mount`"),
+        (
+            "scenario: a\nwhen: total(disk.used_ratio) > 1\nper: [mont]\n",
+            "p:3:7: unknown label `mont` (did you mean `mount`?)",
+        ),
+        (
+            "scenario: a\nwhen: total(disk.used_ratio) > 1 && label.mount == \"/\"\n",
+            "p:2:37: this scenario's instances have no label `mount`",
+        ),
+        (
+            "scenario: a\nwhen: total(disk.used_ratio) > disk.free_bytes\nper: []\n",
+            "p:3:6: `per` leaves out `mount`, a label of `disk.free_bytes`: name it, choose one with",
+        ),
+        (
+            "scenario: a\nwhen: avg(disk.used_ratio, \"5m\") > 1\nper: []\n",
+            "p:3:6: `per` leaves out `mount`, a label of `disk.used_ratio`",
+        ),
+        (
+            "scenario: a\nwhen: total(disk.used_ratio) > 1\nclear: avg(disk.used_ratio, \"5m\") < 1\n",
+            "p:3:12: `disk.used_ratio` has the label `mount`, which this scenario's instances do not have: choose one \
+             with `.where({...})`, or put `total`, `highest` or `lowest` around it",
+        ),
         (
             "scenario: a\nwhen: process.cpu_ratio > 1\nper: [pid]\n",
             "p:3:6: `per` leaves out `name`, a label of `process.cpu_ratio`",
