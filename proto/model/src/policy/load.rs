@@ -201,6 +201,11 @@ fn document<'f>(file: &'f File, chunk: &Chunk<'_>, names: &mut Names, report: &m
     let Some(kind) = KINDS.into_iter().find(|k| *k == key.text) else {
         if key.text == "test" {
             report.at(key.place, "tests belong into files ending in `.test.yaml`".to_owned());
+        } else if let NodeKind::Mapping(entries) = &root.kind
+            && let Some((kind, _)) = entries.iter().find(|(key, _)| KINDS.contains(&key.text.as_str()))
+        {
+            let message = format!("a document begins with its kind: move `{}` to its top", kind.text);
+            report.at(kind.place, message);
         } else {
             let suggestion = crate::diagnostic::nearest(&key.text, KINDS).filter(|_| key.text.len() <= 64);
             let kinds = KINDS.join(", ");
@@ -213,6 +218,10 @@ fn document<'f>(file: &'f File, chunk: &Chunk<'_>, names: &mut Names, report: &m
         }
         return None;
     };
+    if value.is_missing() {
+        report.at(value.place, format!("the {kind} has no name: write `{kind}: NAME`, of a-z, 0-9 and `-`"));
+        return None;
+    }
     let name = report.parsed(value, |text| check_name(text).map(|()| text.to_owned())).unwrap_or_default();
     names.insert(kind, &name);
     let place = value.place;

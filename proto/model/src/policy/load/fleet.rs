@@ -106,9 +106,10 @@ fn wave(text: &str) -> Result<Wave, String> {
 }
 
 pub(super) fn script(document: &Document<'_>, fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Script> {
-    let interpreter = fields.require("interpreter", document.place, report);
+    let interpreter =
+        fields.require("interpreter", "the program that gets the text, like `/bin/sh`", document.place, report);
     let interpreter = interpreter.and_then(|node| report.parsed(node, |text| ParamKind::Path.parse(text)));
-    let body = fields.require("body", document.place, report).and_then(|node| {
+    let body = fields.require("body", "the text of the script", document.place, report).and_then(|node| {
         let text = report.text(node)?;
         if text.len() > MAX_BODY {
             report.at(node.place, format!("the body has {} bytes; at most {MAX_BODY} are read", text.len()));
@@ -126,7 +127,9 @@ pub(super) fn never(
     catalogue: &Catalogue,
     report: &mut Report<'_>,
 ) -> Option<Never> {
-    let list = fields.require("actions", document.place, report).and_then(|node| report.list(node));
+    let list = fields
+        .require("actions", "what is refused, like `[firewall.block]`", document.place, report)
+        .and_then(|node| report.list(node));
     let mut specs = Vec::new();
     for node in list.unwrap_or(&[]) {
         let Some(name) = report.text(node) else { continue };

@@ -72,13 +72,15 @@ fn request<'d>(
             None => fine = false,
         }
     }
-    let written = fields.require("phrases", document.place, report).and_then(|node| {
-        let items = report.list(node)?;
-        if items.is_empty() || items.len() > MAX_PHRASES {
-            report.at(node.place, format!("a request has 1 to {MAX_PHRASES} phrases, like `[\"unblock {{ip}}\"]`"));
-        }
-        Some(items)
-    });
+    let written = fields
+        .require("phrases", "the words people use, like `[\"unblock {ip}\"]`", document.place, report)
+        .and_then(|node| {
+            let items = report.list(node)?;
+            if items.is_empty() || items.len() > MAX_PHRASES {
+                report.at(node.place, format!("a request has 1 to {MAX_PHRASES} phrases, like `[\"unblock {{ip}}\"]`"));
+            }
+            Some(items)
+        });
     let mut texts = Vec::new();
     for node in written.unwrap_or(&[]).iter().take(MAX_PHRASES) {
         let Some(text) = report.text(node) else { continue };
@@ -147,28 +149,35 @@ pub(super) fn customer(
     names: &Names,
     report: &mut Report<'_>,
 ) -> Option<Customer> {
-    let servers = fields.require("servers", document.place, report).map(|node| {
-        let servers = profile::labels(node, report);
-        if matches!(&node.kind, NodeKind::Mapping(entries) if entries.is_empty()) {
-            report
-                .at(node.place, "an empty `servers` selects no server: name labels, like `{ cluster: shop-1 }`".into());
-        }
-        servers
-    });
-    let from = fields.require("from", document.place, report).and_then(|node| {
-        let items = report.list(node)?;
-        if items.is_empty() || items.len() > MAX_ADDRESSES {
-            report.at(node.place, format!("a customer has 1 to {MAX_ADDRESSES} mail addresses"));
-        }
-        Some(items.iter().take(MAX_ADDRESSES).filter_map(|item| report.parsed(item, people::mail)).collect())
-    });
-    let may = fields.require("may", document.place, report).and_then(|node| {
-        let items = report.list(node)?;
-        if items.is_empty() {
-            report.at(node.place, "`may` names no request, so the customer could ask for nothing".to_owned());
-        }
-        Some(items.iter().filter_map(|item| known_request(item, names, report)).collect::<Vec<_>>())
-    });
+    let servers =
+        fields.require("servers", "which are theirs, like `{ cluster: shop-1 }`", document.place, report).map(|node| {
+            let servers = profile::labels(node, report);
+            if matches!(&node.kind, NodeKind::Mapping(entries) if entries.is_empty()) {
+                report.at(
+                    node.place,
+                    "an empty `servers` selects no server: name labels, like `{ cluster: shop-1 }`".into(),
+                );
+            }
+            servers
+        });
+    let from = fields
+        .require("from", "their mail addresses, like `[it@acme.example]`", document.place, report)
+        .and_then(|node| {
+            let items = report.list(node)?;
+            if items.is_empty() || items.len() > MAX_ADDRESSES {
+                report.at(node.place, format!("a customer has 1 to {MAX_ADDRESSES} mail addresses"));
+            }
+            Some(items.iter().take(MAX_ADDRESSES).filter_map(|item| report.parsed(item, people::mail)).collect())
+        });
+    let may = fields.require("may", "the requests they may make, like `[unblock]`", document.place, report).and_then(
+        |node| {
+            let items = report.list(node)?;
+            if items.is_empty() {
+                report.at(node.place, "`may` names no request, so the customer could ask for nothing".to_owned());
+            }
+            Some(items.iter().filter_map(|item| known_request(item, names, report)).collect::<Vec<_>>())
+        },
+    );
     let challenge = fields.take("challenge").map(|node| challenge(node, report));
     Some(Customer { servers: servers?, from: from?, may: may?, challenge: challenge.flatten() })
 }
