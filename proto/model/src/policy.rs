@@ -9,6 +9,7 @@ mod rails;
 mod render;
 mod select;
 mod template;
+pub mod test;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES};
-pub use load::{File, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, load, load_sensors};
+pub use load::{File, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, load, load_sensors, load_tests};
 pub use rails::{RAILS, RailKind, RailSpec};
 pub use render::RenderError;
 pub use select::fits;

@@ -9,7 +9,10 @@ mod profile;
 mod report;
 mod request;
 mod scenario;
+mod test;
 mod yaml;
+
+pub use test::load_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -156,9 +159,10 @@ fn load_kinds(files: &[File], catalogue: &Catalogue, kinds: &[&str]) -> Result<P
     finish(policy, diagnostics)
 }
 
-fn finish(policy: Policy, mut diagnostics: Vec<Diagnostic>) -> Result<Policy, Vec<Diagnostic>> {
+/// What was read, unless there are mistakes: sorted, each once, not too many.
+fn finish<T>(read: T, mut diagnostics: Vec<Diagnostic>) -> Result<T, Vec<Diagnostic>> {
     if diagnostics.is_empty() {
-        return Ok(policy);
+        return Ok(read);
     }
     diagnostics.sort();
     diagnostics.dedup();

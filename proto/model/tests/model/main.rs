@@ -8,3 +8,5 @@ mod conditions;
 mod documents;
 mod policies;
 mod random;
+mod signatures;
+mod signers;
