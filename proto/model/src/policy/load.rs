@@ -19,7 +19,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::fleet::{MAX_BODY, MAX_ITEMS as MAX_NEVER_ITEMS, MAX_WAVES};
+pub(super) use self::params::MAX_ITEMS as MAX_PARAM_ITEMS;
+pub(super) use self::people::{FORMATS, MAX_TARGETS};
+pub(super) use self::profile::{MAX_LABEL, MAX_SENSORS};
 use self::report::{Fields, MAX_DIAGNOSTICS, Place, Report, quote};
+pub(super) use self::request::{KINDS as REQUEST_KINDS, MAX_ADDRESSES, MAX_PARAMETERS, MAX_PHRASES};
+pub(super) use self::scenario::{MAX_PICK, MAX_STEPS, MODES, SCOPES, SEVERITIES};
 use self::yaml::{Chunk, Key, Node, NodeKind};
 use super::{MAX_BUNDLE_BYTES, Policy, Script, template};
 use crate::catalogue::Catalogue;
@@ -33,7 +39,7 @@ pub const MAX_FILES: usize = 1000;
 /// Most documents of a policy.
 pub const MAX_DOCUMENTS: usize = 5000;
 /// Longest name of a document.
-const MAX_NAME: usize = 64;
+pub(super) const MAX_NAME: usize = 64;
 
 /// One file of a policy folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

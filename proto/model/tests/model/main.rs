@@ -8,5 +8,6 @@ mod conditions;
 mod documents;
 mod policies;
 mod random;
+mod schema;
 mod signatures;
 mod signers;

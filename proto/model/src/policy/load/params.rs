@@ -10,7 +10,7 @@ use crate::policy::render::default_of;
 use crate::value::{ParamKind, ParamSpec, Params, Value};
 
 /// Most items of one list.
-const MAX_ITEMS: usize = 256;
+pub(in crate::policy) const MAX_ITEMS: usize = 256;
 
 /// A whole value of a declared kind, without `${...}`.
 fn literal(node: &Node, kind: ParamKind, names: &Names, report: &mut Report<'_>) -> Option<Value> {

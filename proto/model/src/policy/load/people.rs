@@ -8,19 +8,21 @@ use crate::policy::{Contact, Quiet, Route, Severity, Target, Tier};
 use crate::time::Span;
 
 /// Most tiers of a route and targets of a tier.
-const MAX_TARGETS: usize = 64;
+pub(in crate::policy) const MAX_TARGETS: usize = 64;
+/// Formats of webhooks.
+pub(in crate::policy) const FORMATS: [(&str, &str); 1] = [("alertmanager", "alertmanager")];
 /// Ways to tell a person.
 const TARGETS: [&str; 4] = ["console", "contact", "mail", "sms"];
 
 pub(super) fn contact(document: &Document<'_>, fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Contact> {
-    let node = fields.require("webhook", "`{ format: alertmanager, credential: NAME }`", document.place, report)?;
+    let node = fields.need("webhook", "`{ format: alertmanager, credential: NAME }`", document.place, report)?;
     let mut webhook = Fields::of(node, report)?;
     let format = match webhook.take("format") {
-        Some(node) => report.word(node, "format", &[("alertmanager", "alertmanager")]),
+        Some(node) => report.word(node, "format", &FORMATS),
         None => Some("alertmanager"),
     };
     let credential =
-        webhook.require("credential", "the name under which the controller keeps the URL", node.place, report);
+        webhook.need("credential", "the name under which the controller keeps the URL", node.place, report);
     let credential = credential.and_then(|node| report.parsed(node, |t| check_name(t).map(|()| t.to_owned())));
     webhook.finish(report);
     format.zip(credential).map(|(format, credential)| Contact { format: format.to_owned(), credential })
@@ -28,7 +30,7 @@ pub(super) fn contact(document: &Document<'_>, fields: &mut Fields<'_>, report: 
 
 pub(super) fn route(document: &Document<'_>, fields: &mut Fields<'_>, names: &Names, report: &mut Report<'_>) -> Route {
     let tell =
-        fields.require("tell", "whom to tell, like `[{ to: [console] }]`", document.place, report).and_then(|node| {
+        fields.need("tell", "whom to tell, like `[{ to: [console] }]`", document.place, report).and_then(|node| {
             let items = report.list(node)?;
             if items.is_empty() || items.len() > MAX_TARGETS {
                 report.at(node.place, format!("a route has 1 to {MAX_TARGETS} tiers"));
@@ -52,7 +54,7 @@ fn tier(node: &Node, names: &Names, report: &mut Report<'_>) -> Option<Tier> {
     let mut fields = Fields::of(node, report)?;
     let after = fields.take("after").map_or(Some(Span(0)), |node| report.span(node));
     let to =
-        fields.require("to", "whom to tell, like `[{ mail: ops@example.net }]`", node.place, report).and_then(|node| {
+        fields.need("to", "whom to tell, like `[{ mail: ops@example.net }]`", node.place, report).and_then(|node| {
             let items = report.list(node)?;
             if items.is_empty() || items.len() > MAX_TARGETS {
                 report.at(node.place, format!("a tier tells 1 to {MAX_TARGETS} targets"));
@@ -123,10 +125,10 @@ pub(super) fn sms(text: &str) -> Result<String, String> {
 fn quiet(node: &Node, report: &mut Report<'_>) -> Option<Quiet> {
     let mut fields = Fields::of(node, report)?;
     let from = fields
-        .require("from", "when it begins, like `\"23:00\"`", node.place, report)
+        .need("from", "when it begins, like `\"23:00\"`", node.place, report)
         .and_then(|node| report.parsed(node, minutes));
     let until = fields
-        .require("until", "when it ends, like `\"07:00\"`", node.place, report)
+        .need("until", "when it ends, like `\"07:00\"`", node.place, report)
         .and_then(|node| report.parsed(node, minutes));
     let only_below = match fields.take("only_below") {
         Some(node) => report.word(node, "severity", &SEVERITIES),

@@ -199,8 +199,17 @@ impl<'n> Fields<'n> {
         self.entries.iter().find(|(k, _)| k.text == key).map(|(_, node)| node)
     }
 
-    /// The value of a key that must be there; `what` says what it is for.
-    pub(super) fn require(
+    /// The value of a key that must be there.
+    pub(super) fn require(&mut self, key: &'static str, place: Place, report: &mut Report<'_>) -> Option<&'n Node> {
+        let node = self.take(key);
+        if node.is_none() {
+            report.at(place, format!("the key `{key}` is missing"));
+        }
+        node
+    }
+
+    /// The same; `what` says what the key is for.
+    pub(super) fn need(
         &mut self,
         key: &'static str,
         what: &str,

@@ -2,6 +2,8 @@
 
 mod target;
 
+pub(in crate::policy) use target::MAX_PICK;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
@@ -21,7 +23,7 @@ use crate::time::Span;
 use crate::value::{ParamKind, Value};
 
 /// Most steps of `respond`.
-const MAX_STEPS: usize = 16;
+pub(in crate::policy) const MAX_STEPS: usize = 16;
 /// The words for severities.
 pub(in crate::policy) const SEVERITIES: [(&str, Severity); 3] =
     [("info", Severity::Info), ("warning", Severity::Warning), ("critical", Severity::Critical)];
@@ -303,7 +305,7 @@ fn steps(node: Option<&Node>, cause: &Cause, context: &Context<'_>, report: &mut
 fn step(node: &Node, cause: &Cause, context: &Context<'_>, report: &mut Report<'_>) -> Option<Step> {
     let mut fields = Fields::of(node, report)?;
     let instance = &cause.instance;
-    let action = fields.require("do", "the action, like `do: service.restart`", node.place, report).and_then(|node| {
+    let action = fields.need("do", "the action, like `do: service.restart`", node.place, report).and_then(|node| {
         let name = report.text(node)?;
         let action = context.catalogue.action(name);
         if action.is_none() {

@@ -7,7 +7,7 @@ use crate::condition::{Condition, Slot, TextTest};
 use crate::policy::{Order, Pick, Scope, StepTarget};
 
 /// Most servers a step picks.
-const MAX_PICK: u32 = 1000;
+pub(in crate::policy) const MAX_PICK: u32 = 1000;
 
 /// In scope `cluster` and `fleet` series stand within `servers.*`, in scope `server` there is none of it.
 /// Whether it is so.
@@ -82,7 +82,7 @@ pub(super) fn target(node: &Node, asked: bool, context: &Context<'_>, report: &m
     }
     let mut fields = Fields::of(node, report)?;
     let selects = fields
-        .require("where", "which servers, like `{ role: lb }`", node.place, report)
+        .need("where", "which servers, like `{ role: lb }`", node.place, report)
         .and_then(|node| selects(node, context, report));
     let pick = fields.take("pick").map(|node| report.whole(node, 1, MAX_PICK));
     let order = fields.take("order").map(|node| order(node, context, report));
