@@ -2,6 +2,8 @@
 
 mod target;
 
+pub(in crate::policy) use target::MAX_PICK;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
@@ -21,7 +23,7 @@ use crate::time::Span;
 use crate::value::{ParamKind, Value};
 
 /// Most steps of `respond`.
-const MAX_STEPS: usize = 16;
+pub(in crate::policy) const MAX_STEPS: usize = 16;
 /// The words for severities.
 pub(in crate::policy) const SEVERITIES: [(&str, Severity); 3] =
     [("info", Severity::Info), ("warning", Severity::Warning), ("critical", Severity::Critical)];
@@ -112,8 +114,7 @@ fn on_condition(place: Place, fields: &mut Fields<'_>, context: &Context<'_>, re
     }
     let when = node.and_then(|node| condition(node, context, report));
     if let (Some(node), Some(when), Some(scope)) = (node, &when, scope) {
-        target::check_reads(when, scope, node, report);
-        target::check_scope(when, scope, node, report);
+        target::check_when(when, scope, node, report);
     }
     let instance = instance(fields.take("per"), when.as_ref(), scope.unwrap_or_default(), report);
     if let (Some(node), Some(when)) = (node, &when) {
@@ -321,7 +322,7 @@ fn steps(node: Option<&Node>, cause: &Cause, context: &Context<'_>, report: &mut
 fn step(node: &Node, cause: &Cause, context: &Context<'_>, report: &mut Report<'_>) -> Option<Step> {
     let mut fields = Fields::of(node, report)?;
     let instance = &cause.instance;
-    let action = fields.require("do", node.place, report).and_then(|node| {
+    let action = fields.need("do", "the action, like `do: service.restart`", node.place, report).and_then(|node| {
         let name = report.text(node)?;
         let action = context.catalogue.action(name);
         if action.is_none() {
