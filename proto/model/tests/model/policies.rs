@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use skynet_model::diagnostic::Diagnostic;
+use skynet_model::incident::Subject;
 use skynet_model::name::{ScenarioName, ServerId};
 use skynet_model::policy::{
     File, MAX_FILE_BYTES, MAX_FILES, Mode, Policy, Scenario, Severity, Target, Wave, Where, load, load_sensors,
@@ -151,12 +152,14 @@ fn steps_render_typed_parameters_and_nothing_else() {
 #[test]
 fn summaries_fall_back_on_plain_words() {
     let policy = good();
-    let server = ServerId::new("web1").unwrap();
+    let server = Subject::Server(ServerId::new("web1").unwrap());
     let labels = Labels::new([("mount", "/var")]);
     let disk = scenario(&policy, "disk-filling");
     assert_eq!(disk.summarize(&server, &labels, Some(0.934)), "web1 /var is 93 % full");
     assert_eq!(disk.summarize(&server, &labels, None), "disk-filling on web1 {mount=\"/var\"}");
     assert_eq!(scenario(&policy, "away").summarize(&server, &Labels::default(), None), "away on web1");
+    let cluster = Subject::Cluster("shop-1".to_owned());
+    assert_eq!(scenario(&policy, "away").summarize(&cluster, &Labels::default(), None), "away on cluster shop-1");
 }
 
 #[test]
