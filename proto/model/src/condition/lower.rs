@@ -172,7 +172,8 @@ impl Lowering<'_> {
 
     fn number(&mut self, e: &IdedExpr, operator: &str) {
         if self.value(e) == Kind::Truth {
-            let message = format!("`{operator}` takes numbers, this is true or false");
+            let join = if operator.starts_with(['<', '>']) { ": join comparisons with `&&`" } else { "" };
+            let message = format!("`{operator}` takes numbers, this is true or false{join}");
             self.fail(self.start(e), message, None);
         }
     }
