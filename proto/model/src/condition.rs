@@ -152,6 +152,14 @@ pub enum Aggregate {
     Max,
 }
 
+impl Aggregate {
+    /// Whether it counts servers for which a condition holds.
+    #[must_use]
+    pub fn counts(self) -> bool {
+        matches!(self, Self::Count | Self::Share)
+    }
+}
+
 /// A series as a condition names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeriesRef {

@@ -59,6 +59,9 @@ impl Server {
                 for labels in found {
                     self.ensure(number, labels, pass);
                 }
+                if rule.many.as_ref().is_some_and(|many| many.single) {
+                    self.ensure(number, Labels::default(), pass);
+                }
             }
         }
     }
@@ -67,7 +70,8 @@ impl Server {
     /// (Kleene's connectives are monotone), so that no reading has to pay for it.
     fn may_hold(&self, rule: &Rule, labels: &Labels) -> bool {
         let slots = rule.slots.get(rule.when.slots.clone()).unwrap_or(&[]);
-        if !slots.iter().any(|slot| matches!(slot, Slot::Text(_))) {
+        // A member says so when it is false.
+        if rule.many.is_some() || !slots.iter().any(|slot| matches!(slot, Slot::Text(_))) {
             return true;
         }
         let values: Vec<f64> = slots.iter().map(|slot| self.text(slot, labels).unwrap_or(f64::NAN)).collect();
@@ -178,9 +182,12 @@ impl Server {
         let broken = rule.asked
             || !self.is_about(instance.rule)
             || rule.joined().any(|(slot, _)| instance.bound.get(slot) == Some(&None));
-        if !broken || !instance.is_idle() {
-            return;
+        if broken && instance.is_idle() {
+            self.drop_instance(i, pass);
         }
+    }
+
+    pub(super) fn drop_instance(&mut self, i: u32, pass: &mut Pass<'_>) {
         let Some(instance) = self.instances.remove(i) else { return };
         for at in instance.bound.iter().flatten() {
             if let Some(point) = self.dictionary.point_mut(*at) {

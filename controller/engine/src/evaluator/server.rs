@@ -141,6 +141,7 @@ impl Server {
             }
         }
         self.evaluate(pass, None);
+        pass.found.stirred_all();
     }
 
     /// A session began: nothing is known of its series.
@@ -164,6 +165,7 @@ impl Server {
         self.forget_sensors(pass);
         self.say_connected(pass.now, 0.0);
         self.evaluate(pass, None);
+        pass.found.stirred_all();
     }
 
     /// Takes it for away when it has not been seen at all.

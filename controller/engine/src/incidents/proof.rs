@@ -89,6 +89,10 @@ impl Engine {
                 let Some(record) = open.first() else { return Proof { proved: false, truth: Truth::Unknown } };
                 self.prove_at(now, spot, view.look.clear, step, record, need)
             }
+            Site::Group(group) => {
+                let (proved, truth) = self.evaluator.watch_group(group, step, need, now, &mut self.timers);
+                Proof { proved, truth }
+            }
             Site::Asked(_) => {
                 let mut whole = Proof { proved: true, truth: Truth::True };
                 for record in open {

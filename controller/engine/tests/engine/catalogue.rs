@@ -25,6 +25,7 @@ pub(crate) const CATALOGUE: Catalogue = Catalogue {
     sensors: &[
         &sensor("cpu", &[series("cpu.busy_ratio", &[], false)]),
         &sensor("disk", &[series("disk.used_ratio", &["mount"], false), series("disk.slow", &["mount"], false)]),
+        &sensor("http", &[series("http.up", &["name"], false)]),
         &sensor("load", &[series("load.one", &[], false)]),
         &sensor("process", &[series("process.cpu_ratio", &["pid"], true)]),
         &sensor("service", &[series("service.up", &["unit"], false)]),

@@ -9,6 +9,7 @@ mod property;
 mod rails;
 mod requests;
 mod restart;
+mod scope;
 mod steps;
 mod targets;
 mod world;

@@ -16,7 +16,7 @@ use skynet_model::time::{Span, Timestamp};
 use crate::catalogue::CATALOGUE;
 
 pub(crate) const PROFILE: &str =
-    "profile: web\nmatch: { role: web }\nsensors: [cpu, disk, load, process, service]\n---\n";
+    "profile: web\nmatch: { role: web }\nsensors: [cpu, disk, http, load, process, service]\n---\n";
 
 /// What an action does to a fake server.
 #[derive(Clone, Debug)]
@@ -329,7 +329,7 @@ impl World {
             self.pass(1);
             let names: Vec<String> = self.fakes.keys().cloned().collect();
             for name in names {
-                for sensor in ["cpu", "disk", "load", "process", "service"] {
+                for sensor in ["cpu", "disk", "http", "load", "process", "service"] {
                     if self.fakes[&name].connected && !self.fakes[&name].silent.contains(sensor) {
                         self.sweep(&name, sensor, 0);
                     }
