@@ -2,11 +2,17 @@
 //! no input: it reads the incident, the conditions and the clock, and does what is due. Live course, wake-up and
 //! restart are one path.
 
+mod alarms;
 mod book;
+mod brakes;
 mod history;
 mod ids;
+pub(crate) mod orders;
 pub(crate) mod rails;
+mod reach;
+pub(crate) mod standing;
 mod story;
+mod telling;
 
 use std::sync::Arc;
 
@@ -14,7 +20,7 @@ use skynet_model::catalogue::Risk;
 use skynet_model::command::{COMMAND_TTL, Command, Status, command_id};
 use skynet_model::condition::Truth;
 use skynet_model::event::EventBody;
-use skynet_model::incident::{Hold, Incident, State, StepRecord, Subject};
+use skynet_model::incident::{Incident, Rail, State, StepRecord, Subject};
 use skynet_model::name::IncidentId;
 use skynet_model::policy::{Mode, Scenario};
 use skynet_model::time::{Span, Timestamp};
@@ -24,13 +30,13 @@ pub(crate) use book::Book;
 use crate::evaluator::{Look, Site, Watch};
 use crate::timers::Timer;
 use crate::{Engine, Output};
-use rails::{AT_ONCE, Case, PATIENCE};
+use rails::Case;
 
 /// What is added to a command's time before its outcome is given up.
 const GRACE: Span = Span::seconds(30);
 
 /// Whether an incident has moved.
-enum Step {
+pub(crate) enum Step {
     /// Look again: its state has changed.
     Moved,
     /// Nothing to do until then, or until something changes.
@@ -144,6 +150,9 @@ impl Engine {
             // The evaluator looks again when `settle` has passed.
             return Step::Stay(None);
         }
+        if let Some(work) = self.worked_on(now, incident) {
+            return self.hold(now, incident, "it", work, out);
+        }
         let number = incident.steps.len();
         let Some(step) = scenario.respond.get(number) else {
             let reason = match number {
@@ -163,41 +172,31 @@ impl Engine {
             }
         };
         let Some(target) = incident.server() else { return Step::Stay(None) };
+        self.look_for_cause(now, incident, target, step.action.risk, out);
         let server = self.evaluator.server(target);
+        let number = number as u32;
         let case = Case {
             now,
             book: &self.book,
             settings: &self.settings,
             startup: &self.startup,
             journal_blocked: self.journal_blocked,
+            expires: self.term.map(|(.., expires)| expires),
             target,
             server: server.as_deref(),
             incident,
             look: *look,
             scenario,
             step,
+            number,
             params: &params,
         };
-        let stopped = rails::check(&case);
+        let stopped = rails::check(&case, self.without);
         drop(server);
-        if let Some((rail, stop)) = stopped {
-            let since = incident.hold.as_ref().map_or(now, |h| h.since);
-            if incident.hold.as_ref().is_none_or(|h| h.rail != rail) {
-                let hold = Hold { rail, why: stop.why.clone(), since };
-                self.emit(now, EventBody::IncidentHeld { incident: incident.id.clone(), hold }, out);
-            }
-            let last = since.plus(PATIENCE);
-            if stop.at_once || now >= last {
-                let waited = if stop.at_once { String::new() } else { format!(" for {}", now.since(since)) };
-                let what = story::call(step.action.name, &params);
-                let rail = rail.as_str();
-                let reason = format!("step {} ({what}) was held back{waited} by {rail}: {}", number + 1, stop.why);
-                self.change(now, &incident.id, State::Escalated, reason, out);
-                return Step::Moved;
-            }
-            return Step::Stay(Some(stop.until.filter(|at| *at > now).map_or(last, |at| at.min(last))));
+        if let Some(stopped) = stopped {
+            let what = format!("step {} ({})", number + 1, story::call(step.action.name, &params));
+            return self.hold(now, incident, &what, stopped, out);
         }
-        let number = number as u32;
         let command = Command {
             id: command_id(&incident.id, number, 1, target),
             incident: incident.id.clone(),
@@ -329,14 +328,15 @@ impl Engine {
     }
 
     fn end_step(&mut self, now: Timestamp, record: &StepRecord, verified: bool, reason: String, out: &mut Vec<Output>) {
-        let was_full = record.risk > Risk::Reversible && self.book.in_flight(&record.command.scenario) >= AT_ONCE;
         let (incident, command) = (record.command.incident.clone(), record.command.id.clone());
         if let Some(site) = self.book.incidents.get(&incident).and_then(|i| self.evaluator.site(i)) {
             self.evaluator.with_number(site.server, now, &mut self.timers, |s, _| s.unwatch(site.instance));
         }
         self.emit(now, EventBody::StepEnded { incident, command, verified, reason }, out);
-        if was_full {
-            self.recheck(|i| i.scenario == record.command.scenario);
+        if record.risk > Risk::Reversible {
+            // One server less is acted on: another may have its turn.
+            let waits = |rail| matches!(rail, Rail::Rate | Rail::BlastRadius | Rail::Destructive);
+            self.recheck(|i| i.hold.as_ref().is_some_and(|h| waits(h.rail)));
         }
     }
 
@@ -346,22 +346,13 @@ impl Engine {
         let readings = self.evaluator.site(incident).map(|site| self.evaluator.readings(site)).unwrap_or_default();
         self.emit(now, EventBody::IncidentChanged { incident: id.clone(), state, reason, readings }, out);
         self.tell(now, id, out);
+        for lead in self.book.alarms.over() {
+            self.tell(now, &lead, out);
+        }
+        self.mind_breaker(now, out);
         let Some(incident) = self.book.incidents.get(id).filter(|i| i.state.is_end()).cloned() else { return };
         self.timers.set(Timer::Incident(id.clone()), None);
         self.evaluator.poke(&incident, now, &mut self.timers);
-    }
-
-    /// Raises the notice a person has yet to hear.
-    pub(crate) fn tell(&mut self, now: Timestamp, id: &IncidentId, out: &mut Vec<Output>) {
-        if !self.book.untold.contains(id) {
-            return;
-        }
-        let Some(incident) = self.book.incidents.get(id) else { return };
-        let site = self.evaluator.site(incident);
-        let scenario = site.and_then(|site| self.evaluator.scenario(site));
-        if let Some(notice) = story::notice(incident, scenario.as_deref(), self.policy.as_deref(), now) {
-            self.emit(now, EventBody::NoticeRaised { notice: Box::new(notice) }, out);
-        }
     }
 
     /// Looks again at waiting incidents: what held them may have gone.
@@ -375,7 +366,7 @@ impl Engine {
 }
 
 /// Whether a step may have had an effect.
-fn may_have_worked(step: &StepRecord) -> bool {
+pub(crate) fn may_have_worked(step: &StepRecord) -> bool {
     step.outcome.as_ref().is_none_or(|o| !matches!(o.status, Status::Refused | Status::Expired))
 }
 
