@@ -52,9 +52,37 @@ impl Engine {
             }
             Input::Acknowledge { incident, by, comment } => {
                 if self.book.incidents.get(&incident).is_some_and(|i| !i.state.is_end()) {
-                    self.todo.push_back(incident.clone());
+                    let id = incident.clone();
+                    self.todo.push_back(id.clone());
                     self.emit(now, EventBody::IncidentAcknowledged { incident, by, comment }, out);
+                    self.tell(now, &id, out);
                 }
+            }
+            Input::Approve { incident, by, comment } => self.approve(now, &incident, by, comment, out),
+            Input::Silence(silence) => {
+                self.emit(now, EventBody::SilenceAdded { silence }, out);
+                self.tell_all(now, out);
+            }
+            Input::ExpireSilence { id, by } => {
+                if self.book.standing.has(&id) {
+                    self.emit(now, EventBody::SilenceExpired { id, by }, out);
+                    self.tell_all(now, out);
+                }
+            }
+            Input::StartMaintenance(maintenance) => {
+                self.emit(now, EventBody::MaintenanceStarted { maintenance }, out);
+                self.maintenance_changed(now, out);
+            }
+            Input::EndMaintenance { id, by } => {
+                if self.book.standing.has(&id) {
+                    self.emit(now, EventBody::MaintenanceEnded { id, by }, out);
+                    self.maintenance_changed(now, out);
+                }
+            }
+            Input::Term { version, activated, expires } => {
+                self.term = Some((version, activated, expires));
+                self.mind_expiry(now, out);
+                self.recheck(|i| i.hold.as_ref().is_some_and(|h| h.rail == Rail::Expired));
             }
             Input::Halt { by, reason } => {
                 if self.book.halted.is_none() {
@@ -82,6 +110,7 @@ impl Engine {
             return;
         }
         self.emit(now, EventBody::ServerLabelled { server: server.clone(), labels: labels.clone() }, out);
+        self.tell_all(now, out);
         self.evaluator.label(&server, &labels, now, &mut self.timers);
         if known.is_none() {
             await_server(&self.evaluator, &mut self.timers, &server, now);

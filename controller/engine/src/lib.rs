@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use skynet_model::event::{Event, EventBody};
-use skynet_model::incident::{Incident, State};
+use skynet_model::incident::{Incident, Rail, State};
 use skynet_model::name::{IncidentId, ServerId};
 use skynet_model::policy::{Policy, Scenario};
 use skynet_model::time::{Span, Timestamp};
@@ -24,7 +24,9 @@ use evaluator::{Evaluator, Firing, MAX_INSTANCES, MAX_SERIES, Signal, Site, Spot
 pub use evaluator::{Hot, Seat};
 pub use incidents::Asking;
 use incidents::Book;
+pub use incidents::orders::{Awaiting, MAX_MAINTENANCE, MAX_SILENCE};
 use incidents::rails::{Settings, Startup};
+pub use incidents::standing::Approval;
 use timers::{Timer, Timers};
 pub use words::{Input, Output, Sweep, SweepEnd};
 
@@ -43,6 +45,10 @@ pub struct Engine {
     settings: Settings,
     startup: Startup,
     journal_blocked: bool,
+    /// The version in force, since when, and when it expires.
+    term: Option<(u64, Timestamp, Timestamp)>,
+    /// The rail that is left out, in tests.
+    without: Option<Rail>,
     /// Incidents to be advanced.
     todo: VecDeque<IncidentId>,
 }
@@ -52,6 +58,13 @@ impl Engine {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same without one rail: tests show by it what the rail is there for.
+    #[cfg(feature = "mutation")]
+    #[must_use]
+    pub fn without_rail(self, rail: Rail) -> Self {
+        Self { without: Some(rail), ..self }
     }
 
     /// Folds one journalled event.
@@ -75,6 +88,7 @@ impl Engine {
     pub fn set_policy(&mut self, now: Timestamp, version: u64, policy: Arc<Policy>, out: &mut Vec<Output>) {
         self.version = version;
         self.settings = Settings::of(&policy.fleet.rails);
+        self.startup.share = Some(self.settings.startup_share);
         let live = self.book.live();
         let mut kept: Vec<Arc<Scenario>> = Vec::new();
         for incident in live.iter().filter_map(|id| self.book.incidents.get(id)) {
@@ -92,9 +106,9 @@ impl Engine {
         for id in live {
             self.resume(now, &id);
         }
-        for id in self.book.untold.clone() {
-            self.tell(now, &id, out);
-        }
+        self.maintenance_changed(now, out);
+        self.mind_breaker(now, out);
+        self.mind_expiry(now, out);
         self.pump(now, out);
     }
 
@@ -244,6 +258,9 @@ impl Engine {
                 Timer::Instance { server, instance } => {
                     self.evaluator.with_number(server, now, &mut self.timers, |s, pass| s.look_again(instance, pass));
                 }
+                Timer::Maintenance => self.maintenance_changed(now, out),
+                Timer::Expiry => self.mind_expiry(now, out),
+                Timer::Tell(id) => self.tell(now, &id, out),
                 Timer::Incident(id) => self.todo.push_back(id),
             }
             self.pump(now, out);
