@@ -56,7 +56,7 @@ impl Engine {
         let incident = Incident {
             id: self.book.new_id(now),
             scenario: scenario.name.clone(),
-            policy: self.version,
+            policy: self.version_of(Some(&firing.server)),
             digest: scenario.digest.clone(),
             summary: scenario.summarize(&firing.server, &firing.labels, firing.value),
             subject: Subject::Server(firing.server),
@@ -208,7 +208,7 @@ impl Engine {
             action: step.action.name.to_owned(),
             labels: incident.labels.clone(),
             params,
-            policy: self.version,
+            policy: self.version_of(Some(target)),
             epoch: self.epoch,
             ttl: COMMAND_TTL,
         };
@@ -323,7 +323,9 @@ impl Engine {
     fn supersede(&mut self, now: Timestamp, incident: &Incident, out: &mut Vec<Output>) {
         let reason = format!(
             "policy {} has another text of {}, or none for {}",
-            self.version, incident.scenario, incident.subject
+            self.version_of(incident.server()),
+            incident.scenario,
+            incident.subject
         );
         self.change(now, &incident.id, State::Superseded, reason, out);
     }

@@ -57,10 +57,19 @@ pub struct Fleet {
     pub signers: u32,
     /// Rails as written (`blast_radius`, `breaker_after`...), kept for the engine: ratios as 0..1.
     pub rails: BTreeMap<String, f64>,
-    /// Shares of the fleet (0..1) or counts (1, 2...) a rollout goes through.
-    pub waves: Vec<f64>,
+    /// What a rollout goes through, in order. Servers that no wave covers come after the last one.
+    pub waves: Vec<Wave>,
     /// How long each wave is watched.
     pub soak: Span,
+}
+
+/// How much of the fleet has a new version once a wave of its rollout has gone: never fewer servers than before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Wave {
+    /// So many servers, from 1.
+    Count(u32),
+    /// A share of the fleet, above 0 and up to 1.
+    Share(f64),
 }
 
 impl Default for Fleet {
@@ -69,7 +78,7 @@ impl Default for Fleet {
             name: "default".to_owned(),
             signers: 1,
             rails: BTreeMap::new(),
-            waves: vec![1.0, 0.05, 0.25, 1.0],
+            waves: vec![Wave::Count(1), Wave::Share(0.05), Wave::Share(0.25), Wave::Share(1.0)],
             soak: Span::minutes(10),
         }
     }

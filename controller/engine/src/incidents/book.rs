@@ -57,7 +57,7 @@ impl Book {
     /// Folds one event.
     pub(crate) fn apply(&mut self, time: Timestamp, body: &EventBody) {
         match body {
-            EventBody::ServerLabelled { server, labels } => {
+            EventBody::ServerLabelled { server, labels, .. } => {
                 self.servers.entry(server.clone()).or_default().labels = labels.clone();
             }
             EventBody::ServerConnected { server, boot, .. } => {

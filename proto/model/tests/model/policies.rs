@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use skynet_model::diagnostic::Diagnostic;
 use skynet_model::name::{ScenarioName, ServerId};
 use skynet_model::policy::{
-    File, MAX_FILE_BYTES, MAX_FILES, Mode, Policy, Scenario, Severity, Target, Where, load, load_sensors,
+    File, MAX_FILE_BYTES, MAX_FILES, Mode, Policy, Scenario, Severity, Target, Wave, Where, load, load_sensors,
 };
 use skynet_model::series::Labels;
 use skynet_model::time::Span;
@@ -65,7 +65,7 @@ fn a_whole_policy_loads_as_it_is_written() {
     assert_eq!(policy.fleet.name, "example");
     assert_eq!(policy.fleet.rails["blast_radius"], 0.05);
     assert_eq!(policy.fleet.rails["cooldown"], 900.0);
-    assert_eq!(policy.fleet.waves, [1.0, 0.05, 0.25, 1.0]);
+    assert_eq!(policy.fleet.waves, [Wave::Count(1), Wave::Share(0.05), Wave::Share(0.25), Wave::Share(1.0)]);
     let sensors = policy.sensors_for(&web());
     let ids: Vec<&str> = sensors.iter().map(|s| s.id.as_str()).collect();
     assert_eq!(ids, ["cpu", "disk", "process", "service", "service:worker", "exec:queue"]);
@@ -194,6 +194,7 @@ fn mistakes_of_every_kind_are_told() {
         ("fleet: a\nrails: { blast_radis: 5% }\n", "p:2:10: unknown rail `blast_radis` (did you mean `blast_radius`?)"),
         ("fleet: a\nrails: { blast_radius: 0.05 }\n", "p:2:24: `0.05` is not a percentage like `5%`"),
         ("fleet: a\nrollout: { waves: [0] }\n", "p:2:20: `0` is not a wave"),
+        ("fleet: a\nrollout: { waves: [] }\n", "p:2:19: `waves` has 0 waves"),
         ("profile: a\nsensors: [{ cpu: {}, disk: {} }]\n", "one to an item"),
         ("profile: a\nsensors: [cpu, cpu]\n", "p:2:16: the sensor `cpu` is used twice"),
         ("profile: a\nsensors:\n  - cpu: { every: 10ms }\n", "p:3:19: `every: 10ms` is not from 100ms to 1d"),

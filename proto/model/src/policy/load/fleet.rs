@@ -7,13 +7,16 @@ use super::report::{Fields, Report, quote, share};
 use super::yaml::{Node, NodeKind};
 use crate::catalogue::Catalogue;
 use crate::policy::render::Network;
-use crate::policy::{Fleet, Never, Script};
+use crate::policy::{Fleet, Never, Script, Wave};
 use crate::value::ParamKind;
 
 /// Longest body of a script, in bytes.
 const MAX_BODY: usize = 64 << 10;
 /// Most values of one list.
 const MAX_ITEMS: usize = 1024;
+
+/// Most waves of a rollout.
+const MAX_WAVES: usize = 20;
 
 /// How a rail is written.
 enum Rail {
@@ -61,7 +64,12 @@ pub(super) fn fleet(document: &Document<'_>, fields: &mut Fields<'_>, report: &m
         }
     }
     if let Some(mut rollout) = fields.take("rollout").and_then(|node| Fields::of(node, report)) {
-        if let Some(waves) = rollout.take("waves").and_then(|node| report.list(node)) {
+        let waves = rollout.take("waves").and_then(|node| report.list(node).map(|list| (node.place, list)));
+        if let Some((place, waves)) = waves {
+            if waves.is_empty() || waves.len() > MAX_WAVES {
+                let text = format!("`waves` has {} waves; write 1 to {MAX_WAVES}, like `[1, 5%, 25%, 100%]`", waves.len());
+                report.at(place, text);
+            }
             fleet.waves = waves.iter().filter_map(|node| report.parsed(node, wave)).collect();
         }
         if let Some(soak) = rollout.take("soak").and_then(|node| report.span(node)) {
@@ -72,9 +80,9 @@ pub(super) fn fleet(document: &Document<'_>, fields: &mut Fields<'_>, report: &m
     fleet
 }
 
-fn wave(text: &str) -> Result<f64, String> {
-    let count = text.parse::<u32>().ok().filter(|n| *n > 0).map(f64::from);
-    count.or_else(|| share(text)).ok_or_else(|| {
+fn wave(text: &str) -> Result<Wave, String> {
+    let count = text.parse::<u32>().ok().filter(|n| *n > 0).map(Wave::Count);
+    count.or_else(|| share(text).filter(|share| *share > 0.0).map(Wave::Share)).ok_or_else(|| {
         format!("`{}` is not a wave: write a number of servers, like `1`, or a share, like `5%`", quote(text))
     })
 }
