@@ -28,6 +28,8 @@ pub struct View<'a> {
     pub servers: &'a BTreeMap<ServerId, Server>,
     /// Policy versions and the one in force.
     pub policies: &'a Policies,
+    /// Where the rollout stands.
+    pub rollout: &'a crate::rollout::State,
     /// The newest notices, oldest first.
     pub notices: &'a Notices,
     /// Why the journal cannot be written, while it cannot.
