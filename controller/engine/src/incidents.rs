@@ -62,7 +62,7 @@ impl Engine {
         let incident = Incident {
             id: self.book.new_id(now),
             scenario: scenario.name.clone(),
-            policy: self.version,
+            policy: self.version_of(firing.subject.server()),
             digest: scenario.digest.clone(),
             summary: scenario.summarize(&firing.subject, &firing.labels, firing.value),
             subject: firing.subject,
@@ -158,7 +158,9 @@ impl Engine {
     fn supersede(&mut self, now: Timestamp, incident: &Incident, out: &mut Vec<Output>) {
         let reason = format!(
             "policy {} has another text of {}, or none for {}",
-            self.version, incident.scenario, incident.subject
+            self.version_of(incident.server()),
+            incident.scenario,
+            incident.subject
         );
         self.change(now, &incident.id, State::Superseded, reason, out);
     }

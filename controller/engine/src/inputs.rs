@@ -14,10 +14,11 @@ use crate::{Engine, Input, Output, await_server};
 impl Engine {
     pub(crate) fn take(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output>) {
         match input {
-            Input::Labelled { server, labels } => self.labelled(now, server, labels, out),
+            Input::Labelled { server, labels } => self.labelled(now, server, labels, None, out),
+            Input::Relabelled { server, labels, by } => self.labelled(now, server, labels, Some(by), out),
             Input::Connected { server, boot, version } => {
                 if self.evaluator.server(&server).is_none() {
-                    self.labelled(now, server.clone(), Labels::default(), out);
+                    self.labelled(now, server.clone(), Labels::default(), None, out);
                 }
                 let event = EventBody::ServerConnected { server: server.clone(), boot: boot.clone(), version };
                 self.emit(now, event, out);
@@ -104,12 +105,20 @@ impl Engine {
         }
     }
 
-    fn labelled(&mut self, now: Timestamp, server: ServerId, labels: Labels, out: &mut Vec<Output>) {
+    fn labelled(
+        &mut self,
+        now: Timestamp,
+        server: ServerId,
+        labels: Labels,
+        by: Option<String>,
+        out: &mut Vec<Output>,
+    ) {
         let known = self.evaluator.server(&server).map(|s| s.labels == labels);
-        if known == Some(true) && self.book.servers.contains_key(&server) {
+        // What an operator says is on record even if it changes nothing.
+        if by.is_none() && known == Some(true) && self.book.servers.contains_key(&server) {
             return;
         }
-        self.emit(now, EventBody::ServerLabelled { server: server.clone(), labels: labels.clone() }, out);
+        self.emit(now, EventBody::ServerLabelled { server: server.clone(), labels: labels.clone(), by }, out);
         self.tell_all(now, out);
         self.evaluator.label(&server, &labels, now, &mut self.timers);
         if known.is_none() {

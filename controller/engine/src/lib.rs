@@ -84,25 +84,19 @@ impl Engine {
         self.timers.set(Timer::Startup, wait);
     }
 
-    /// Puts a policy in force (after its `PolicyActivated` event is journalled, and after replay).
+    /// Puts a policy in force (after its `PolicyActivated` event is journalled, and after replay): the fleet's rails and
+    /// routes, and the scenarios of every server that is not assigned to another version.
     pub fn set_policy(&mut self, now: Timestamp, version: u64, policy: Arc<Policy>, out: &mut Vec<Output>) {
         self.version = version;
         self.settings = Settings::of(&policy.fleet.rails);
         self.startup.share = Some(self.settings.startup_share);
         let live = self.book.live();
-        let mut kept: Vec<Arc<Scenario>> = Vec::new();
-        for incident in live.iter().filter_map(|id| self.book.incidents.get(id)) {
-            // What runs ends, and is verified, under its own text.
-            let runs = matches!(incident.state, State::Acting | State::Verifying);
-            let same = |s: &Scenario| s.name == incident.scenario && s.digest == incident.digest;
-            let known = policy.scenarios.values().chain(&kept).any(|s| same(s));
-            if runs && !known {
-                let site = self.evaluator.site(incident);
-                kept.extend(site.and_then(|site| self.evaluator.scenario(site)));
-            }
-        }
+        let follows = |own: Option<u64>| own.is_none_or(|own| own == version);
+        let kept = self.still_run(&policy, |server| {
+            server.and_then(|id| self.evaluator.number(id)).is_none_or(|n| follows(self.evaluator.own_version(n)))
+        });
         self.policy = Some(Arc::clone(&policy));
-        self.evaluator.set_policy(policy, kept, now, &mut self.timers);
+        self.evaluator.set_policy(version, policy, kept, now, &mut self.timers);
         for id in live {
             self.resume(now, &id);
         }
@@ -110,6 +104,52 @@ impl Engine {
         self.mind_breaker(now, out);
         self.mind_expiry(now, out);
         self.pump(now, out);
+    }
+
+    /// Evaluates a server, and renders its commands, by `version` of `policy` from now on: what its agent runs while a
+    /// rollout is under way. The version in force is the fleet's; a version that no server has any more is forgotten.
+    pub fn assign(
+        &mut self,
+        now: Timestamp,
+        server: &ServerId,
+        version: u64,
+        policy: &Arc<Policy>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(number) = self.evaluator.number(server).filter(|_| self.version_of(Some(server)) != version) else {
+            return;
+        };
+        let own = (version != self.version).then_some(version);
+        if own.is_some() {
+            self.evaluator.offer(version, Arc::clone(policy));
+        }
+        let kept = self.still_run(policy, |of| of == Some(server));
+        self.evaluator.assign(number, own, kept, now, &mut self.timers);
+        self.resume_all_of(now, server);
+        self.pump(now, out);
+    }
+
+    /// The version a server is evaluated by; the fleet's for what is about no server.
+    #[must_use]
+    pub fn version_of(&self, server: Option<&ServerId>) -> u64 {
+        let own = server.and_then(|id| self.evaluator.number(id)).and_then(|n| self.evaluator.own_version(n));
+        own.unwrap_or(self.version)
+    }
+
+    /// Scenarios that `policy` has not in this text and under which something runs on these servers: it ends, and is
+    /// verified, under its own text.
+    fn still_run(&self, policy: &Policy, on: impl Fn(Option<&ServerId>) -> bool) -> Vec<Arc<Scenario>> {
+        let mut kept: Vec<Arc<Scenario>> = Vec::new();
+        for incident in self.book.live().iter().filter_map(|id| self.book.incidents.get(id)) {
+            let runs = matches!(incident.state, State::Acting | State::Verifying) && on(incident.server());
+            let same = |s: &Scenario| s.name == incident.scenario && s.digest == incident.digest;
+            let known = policy.scenarios.values().chain(&kept).any(|s| same(s));
+            if runs && !known {
+                let site = self.evaluator.site(incident);
+                kept.extend(site.and_then(|site| self.evaluator.scenario(site)));
+            }
+        }
+        kept
     }
 
     /// Decides. State already reflects the events given out.
@@ -276,7 +316,7 @@ impl Engine {
         Some(Incident {
             id: IncidentId::new(&format!("pending-{hash:08x}")).ok()?,
             scenario: scenario.name.clone(),
-            policy: self.version,
+            policy: self.version_of(firing.subject.server()),
             digest: scenario.digest.clone(),
             summary: scenario.summarize(&firing.subject, &firing.labels, firing.value),
             subject: firing.subject,

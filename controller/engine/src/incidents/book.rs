@@ -79,7 +79,7 @@ impl Book {
     /// Folds one event.
     pub(crate) fn apply(&mut self, time: Timestamp, body: &EventBody) {
         match body {
-            EventBody::ServerLabelled { server, labels } => {
+            EventBody::ServerLabelled { server, labels, .. } => {
                 let before = self.cluster(server).to_owned();
                 self.servers.entry(server.clone()).or_default().labels = labels.clone();
                 let cluster = labels.get("cluster").unwrap_or(server.as_str());

@@ -169,7 +169,7 @@ impl Engine {
             action: task.step.action.name.to_owned(),
             labels: incident.labels.clone(),
             params: task.params.clone(),
-            policy: self.version,
+            policy: self.version_of(Some(target)),
             epoch: self.epoch,
             ttl: COMMAND_TTL,
         };
