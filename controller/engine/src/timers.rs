@@ -18,6 +18,12 @@ pub(crate) enum Timer {
     Instance { server: u32, instance: u32 },
     /// The same for a group.
     Group { group: u32 },
+    /// A maintenance ends.
+    Maintenance,
+    /// The policy in force expires, or that is to be said.
+    Expiry,
+    /// A notice is due: a silence or quiet hours end, a tier was not heard.
+    Tell(IncidentId),
     /// An incident's outcome, verification or hold has run out of time.
     Incident(IncidentId),
 }

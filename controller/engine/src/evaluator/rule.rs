@@ -124,6 +124,14 @@ impl Rules {
         Self { list, policy: Some(policy), names }
     }
 
+    /// Scenarios about many servers that `policy` does not have with this text: a server that is evaluated by it says what
+    /// it has to say to them all the same.
+    pub(crate) fn many_but(&self, policy: &Policy) -> Vec<Arc<Scenario>> {
+        let ours = self.list.iter().filter(|rule| rule.many.is_some() && !rule.retired).map(|rule| &rule.scenario);
+        let same = |s: &&Arc<Scenario>| policy.scenarios.get(&s.name).is_none_or(|other| other.digest != s.digest);
+        ours.filter(same).cloned().collect()
+    }
+
     /// Rule and slot of every use of the series called `name`.
     pub(crate) fn uses(&self, name: &str) -> &[(u32, u16)] {
         self.names.get(name).map_or(&[], Vec::as_slice)

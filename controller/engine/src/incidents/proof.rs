@@ -43,7 +43,10 @@ impl Engine {
         if !is_provable {
             let wanted = match step.and_then(|s| s.target.as_ref()) {
                 Some(StepTarget::Request) => incident.asked.as_ref().map_or(0, |a| a.servers.len()),
-                Some(StepTarget::Pick(_)) | None => incident.records(number).count(),
+                Some(StepTarget::Pick(_)) | None => {
+                    let given_up = incident.chosen.as_ref().map_or(0, |chosen| chosen.given_up.len());
+                    incident.records(number).count() + given_up
+                }
             };
             let reason = format!("it was done on {} of {wanted} servers", open.len());
             for record in &open {

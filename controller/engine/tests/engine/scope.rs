@@ -292,6 +292,30 @@ fn who_comes_and_goes_is_counted_and_for_goes_on() {
 }
 
 #[test]
+fn servers_that_are_worked_on_do_not_count() {
+    let mut w = cluster(&watching("cluster", "servers.share(load.one > 8) >= 0.5"), 4);
+    for (name, load) in [("web1", 9.0), ("web2", 1.0), ("web3", 1.0), ("web4", 1.0)] {
+        w.set(name, "load.one", load);
+    }
+    w.run(2);
+    let servers = ["web2", "web3"].map(server).into_iter().collect();
+    let now = Timestamp(w.now);
+    let work = w.engine.maintenance(now, servers, [].into(), Span::seconds(30), "ann".into(), String::new());
+    w.input(Input::StartMaintenance(work.unwrap().0));
+    w.run(1);
+    assert_eq!(only(&w).state, State::Observed, "one of the two that are left");
+    w.restart();
+    for name in ["web1", "web2", "web3", "web4"] {
+        w.connect(name);
+        w.merge(name);
+    }
+    w.run(3);
+    assert_eq!(only(&w).state, State::Observed);
+    w.run(30);
+    assert_eq!(only(&w).state, State::Cleared, "they are back when it has ended");
+}
+
+#[test]
 fn clear_and_settle_are_the_groups() {
     let text = TIER.replace("for: 5s", "clear: servers.share(http.up == 1) > 0.9\nsettle: 6s").replace("enforce", "observe");
     let mut w = tier(&text, 4);
