@@ -92,7 +92,7 @@ async fn a_pushed_scenario_and_nagios_sensor_take_effect_with_no_restart_and_no_
     log.until("the new scenario's cure on all servers", PATIENCE, |e| match &e.body {
         EventBody::IncidentOpened { incident } => {
             assert_eq!(incident.scenario.as_str(), "queue-long");
-            incidents.insert(incident.id.clone(), incident.server.clone());
+            incidents.insert(incident.id.clone(), incident.server().cloned().unwrap());
             None
         }
         EventBody::IncidentChanged { incident, state: State::Contained, .. } => {

@@ -46,7 +46,7 @@ async fn contained(stage: &Stage, server: &str) {
     let mut log = stage.follow(0).await.unwrap();
     let mut incident = None;
     log.until("a contained incident", PATIENCE, |event| match &event.body {
-        EventBody::IncidentOpened { incident: opened } if opened.server.as_str() == server => {
+        EventBody::IncidentOpened { incident: opened } if opened.server().is_some_and(|s| s.as_str() == server) => {
             assert_eq!(opened.scenario.as_str(), FIRE_SCENARIO);
             incident = Some(opened.id.clone());
             None

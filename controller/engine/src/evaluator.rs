@@ -265,7 +265,7 @@ impl Evaluator {
     /// Where an incident is evaluated; none when its scenario's text is no longer known.
     pub(crate) fn site(&self, incident: &Incident) -> Option<Site> {
         let rule = self.rules.find(&incident.scenario, &incident.digest)?;
-        let server = *self.index.get(&incident.server)?;
+        let server = *self.index.get(incident.server()?)?;
         let cell = lock(self.cell(server)?);
         let instance = *cell.server.by_labels.get(&(rule, incident.labels.clone()))?;
         Some(Site { server, instance })
@@ -274,7 +274,8 @@ impl Evaluator {
     /// Lets an instance stand for a live incident, made when there is none. Says whether that can be.
     pub(crate) fn attach(&mut self, incident: &Incident, now: Timestamp, timers: &mut Timers) -> bool {
         let Some(rule) = self.rules.find(&incident.scenario, &incident.digest) else { return false };
-        let attached = self.with(&incident.server, now, timers, |server, pass| {
+        let Some(server) = incident.server() else { return false };
+        let attached = self.with(server, now, timers, |server, pass| {
             let Some(i) = server.ensure(rule, incident.labels.clone(), pass) else { return false };
             let Some(instance) = server.instances.get_mut(i) else { return false };
             instance.incident = Some(incident.id.clone());
@@ -346,7 +347,8 @@ impl Evaluator {
             .filter(|(_, rule)| rule.scenario.name == of.scenario)
             .map(|(number, _)| number)
             .collect();
-        self.with(&of.server, now, timers, |server, pass| {
+        let Some(server) = of.server() else { return };
+        self.with(server, now, timers, |server, pass| {
             for rule in rules {
                 if let Some(i) = server.by_labels.get(&(rule, of.labels.clone())).copied() {
                     let ours = server.instances.get(i).is_some_and(|i| i.incident.as_ref() == Some(&of.id));

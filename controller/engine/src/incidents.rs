@@ -14,7 +14,7 @@ use skynet_model::catalogue::Risk;
 use skynet_model::command::{COMMAND_TTL, Command, Status, command_id};
 use skynet_model::condition::Truth;
 use skynet_model::event::EventBody;
-use skynet_model::incident::{Hold, Incident, State, StepRecord};
+use skynet_model::incident::{Hold, Incident, State, StepRecord, Subject};
 use skynet_model::name::IncidentId;
 use skynet_model::policy::{Mode, Scenario};
 use skynet_model::time::{Span, Timestamp};
@@ -59,7 +59,8 @@ impl Engine {
             policy: self.version,
             digest: scenario.digest.clone(),
             summary: scenario.summarize(&firing.server, &firing.labels, firing.value),
-            server: firing.server,
+            subject: Subject::Server(firing.server),
+            asked: None,
             labels: firing.labels,
             severity: scenario.severity,
             mode: scenario.mode,
@@ -161,13 +162,15 @@ impl Engine {
                 return Step::Moved;
             }
         };
-        let server = self.evaluator.server(&incident.server);
+        let Some(target) = incident.server() else { return Step::Stay(None) };
+        let server = self.evaluator.server(target);
         let case = Case {
             now,
             book: &self.book,
             settings: &self.settings,
             startup: &self.startup,
             journal_blocked: self.journal_blocked,
+            target,
             server: server.as_deref(),
             incident,
             look: *look,
@@ -196,12 +199,12 @@ impl Engine {
         }
         let number = number as u32;
         let command = Command {
-            id: command_id(&incident.id, number, 1, &incident.server),
+            id: command_id(&incident.id, number, 1, target),
             incident: incident.id.clone(),
             scenario: incident.scenario.clone(),
             step: number,
             attempt: 1,
-            server: incident.server.clone(),
+            server: target.clone(),
             action: step.action.name.to_owned(),
             labels: incident.labels.clone(),
             params,
@@ -257,7 +260,7 @@ impl Engine {
         let last = outcome_at.plus(Span(within.0 + need.0));
         let proof = match (own, &view.scenario.clear) {
             (Some(condition), _) | (None, Some(condition)) => format!("`{}`", condition.source()),
-            (None, None) => format!("that `{}` is over", view.scenario.when.source()),
+            (None, None) => format!("that `{}` is over", view.scenario.when.as_ref().map_or("", |when| when.source())),
         };
         self.watch(now, view, index, outcome.finished, outcome.finished_boot_ms, need);
         let watch = self.evaluator.watched(view.site);
@@ -320,7 +323,7 @@ impl Engine {
     fn supersede(&mut self, now: Timestamp, incident: &Incident, out: &mut Vec<Output>) {
         let reason = format!(
             "policy {} has another text of {}, or none for {}",
-            self.version, incident.scenario, incident.server
+            self.version, incident.scenario, incident.subject
         );
         self.change(now, &incident.id, State::Superseded, reason, out);
     }

@@ -98,7 +98,7 @@ impl Engine {
             self.outcome(now, server, outcome, out);
         }
         for id in self.book.live() {
-            let Some(incident) = self.book.incidents.get(&id).filter(|i| i.server == *server) else { continue };
+            let Some(incident) = self.book.incidents.get(&id).filter(|i| i.server() == Some(server)) else { continue };
             let Some(step) = incident.steps.last() else { continue };
             let open = incident.state == State::Acting && step.outcome.is_none();
             if !open || held.contains(&step.command.id) {
@@ -131,14 +131,14 @@ impl Engine {
         if !was_over && self.startup.is_over() {
             self.recheck(|_| true);
         } else {
-            self.recheck(|i| i.server == *server);
+            self.recheck(|i| i.server() == Some(server));
         }
     }
 
     /// A command ended. One that is known to have ended, or is not this server's, is passed over.
     fn outcome(&mut self, now: Timestamp, server: &ServerId, outcome: Outcome, out: &mut Vec<Output>) {
         let Some(id) = self.book.issue(&outcome.command).map(|issue| issue.incident.clone()) else { return };
-        let Some(incident) = self.book.incidents.get(&id).filter(|i| i.server == *server) else { return };
+        let Some(incident) = self.book.incidents.get(&id).filter(|i| i.server() == Some(server)) else { return };
         if incident.steps.iter().any(|s| s.command.id == outcome.command && s.outcome.is_none()) {
             self.emit(now, EventBody::CommandEnded { incident: id.clone(), outcome }, out);
             self.todo.push_back(id);

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use skynet_model::event::{Event, EventBody};
-use skynet_model::incident::{Incident, State};
+use skynet_model::incident::{Incident, State, Subject};
 use skynet_model::name::{IncidentId, ServerId};
 use skynet_model::policy::{Policy, Scenario};
 use skynet_model::time::{Span, Timestamp};
@@ -178,7 +178,7 @@ impl Engine {
 
     fn resume_all_of(&mut self, now: Timestamp, server: &ServerId) {
         for id in self.book.live() {
-            if self.book.incidents.get(&id).is_some_and(|i| i.server == *server) {
+            if self.book.incidents.get(&id).is_some_and(|i| i.server() == Some(server)) {
                 self.resume(now, &id);
             }
         }
@@ -259,7 +259,8 @@ impl Engine {
             policy: self.version,
             digest: scenario.digest.clone(),
             summary: scenario.summarize(&firing.server, &firing.labels, firing.value),
-            server: firing.server,
+            subject: Subject::Server(firing.server),
+            asked: None,
             labels: firing.labels,
             severity: scenario.severity,
             mode: scenario.mode,

@@ -51,7 +51,10 @@ async fn around(link: &mut Link, story: &Story) -> (Option<Vec<Told>>, Vec<Lates
         let all = jsons.iter().filter_map(|json| serde_json::from_str::<Told>(json).ok());
         all.filter(|told| told.notice.incident.as_ref() == Some(&story.incident.id)).collect()
     });
-    let server = link.describe("server", story.incident.server.as_str()).await.ok();
+    let server = match story.incident.server() {
+        Some(server) => link.describe("server", server.as_str()).await.ok(),
+        None => None,
+    };
     let server = server.and_then(|json| serde_json::from_str::<Server>(&json).ok());
     // What a server said before it went away is not how it is now.
     let latest = server.filter(|s| s.connected).and_then(|s| s.latest).unwrap_or_default();

@@ -92,7 +92,7 @@ pub(super) fn policy_of(server: &Server) -> Span {
 }
 
 fn incidents(incidents: &[Story], now: Timestamp) -> Table {
-    let mut table = Table::new(&["ID", "STATE", "SEVERITY", "SCENARIO", "SERVER", "AGE", "STEPS", "SUMMARY"]);
+    let mut table = Table::new(&["ID", "STATE", "SEVERITY", "SCENARIO", "ABOUT", "AGE", "STEPS", "SUMMARY"]);
     for story in incidents {
         let incident = &story.incident;
         table.row([
@@ -100,7 +100,7 @@ fn incidents(incidents: &[Story], now: Timestamp) -> Table {
             state(incident),
             severity(incident.severity),
             incident.scenario.as_str().into(),
-            incident.server.as_str().into(),
+            incident.subject.to_string().into(),
             age(incident.opened, now).into(),
             incident.steps.len().to_string().into(),
             (&incident.summary).into(),

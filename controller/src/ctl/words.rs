@@ -1,5 +1,7 @@
 //! Events in plain words: for `skynetctl logs`, the console and the demo.
 
+mod policy;
+
 use skynet_model::catalogue::Risk;
 use skynet_model::command::{Command, Outcome, Status};
 use skynet_model::event::{Event, EventBody};
@@ -82,7 +84,7 @@ pub fn words(body: &EventBody) -> Words {
             };
             (
                 "incident_opened",
-                format!("{} {}", incident.id, incident.server),
+                format!("{} {}", incident.id, incident.subject),
                 format!(
                     "{} ({}, {}){}{observe}",
                     incident.summary,
@@ -157,6 +159,18 @@ pub fn words(body: &EventBody) -> Words {
             format!("{message} [{topic}]"),
             Ink::Yellow,
         ),
+        EventBody::RequestMade { .. }
+        | EventBody::StepApproved { .. }
+        | EventBody::SilenceAdded { .. }
+        | EventBody::SilenceExpired { .. }
+        | EventBody::MaintenanceStarted { .. }
+        | EventBody::MaintenanceEnded { .. }
+        | EventBody::BreakerOpened { .. }
+        | EventBody::CommonCauseFound { .. }
+        | EventBody::RolloutStarted { .. }
+        | EventBody::WaveStarted { .. }
+        | EventBody::RolloutPaused { .. }
+        | EventBody::RolloutEnded { .. } => policy::said(body),
     };
     Words { event, subject, text, ink }
 }

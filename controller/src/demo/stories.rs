@@ -199,7 +199,7 @@ pub(super) async fn play(story: Story, stage: &mut Stage, teller: &Teller, told:
             {
                 let fresh = IncidentResult {
                     scenario: incident.scenario.to_string(),
-                    server: incident.server.to_string(),
+                    server: incident.subject.to_string(),
                     state: incident.state,
                     steps: Vec::new(),
                     detect_ms: ms,

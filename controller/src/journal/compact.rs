@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use skynet_model::event::{Event, EventBody};
-use skynet_model::name::{IncidentId, NoticeId, ServerId};
+use skynet_model::name::{IncidentId, NoticeId, ScenarioName, ServerId};
 use skynet_model::time::Span;
 
 use crate::notify::target_names;
@@ -21,7 +21,16 @@ const ACTIVATIONS: usize = 100;
 #[derive(PartialEq, Eq, Hash)]
 enum Slot {
     Epoch,
-    Latch,
+    Halted,
+    Resumed,
+    Breaker,
+    CommonCause(ScenarioName, String),
+    Silence(String),
+    Maintenance(String),
+    Rollout,
+    Wave,
+    RolloutPaused,
+    RolloutEnded,
     Labels(ServerId),
     Session(ServerId),
     Policy(ServerId),
@@ -30,7 +39,20 @@ enum Slot {
 fn slot_of(body: &EventBody) -> Option<Slot> {
     match body {
         EventBody::ControllerStarted { .. } => Some(Slot::Epoch),
-        EventBody::Halted { .. } | EventBody::Resumed { .. } => Some(Slot::Latch),
+        EventBody::Halted { .. } => Some(Slot::Halted),
+        EventBody::Resumed { .. } => Some(Slot::Resumed),
+        EventBody::BreakerOpened { .. } => Some(Slot::Breaker),
+        EventBody::CommonCauseFound { scenario, cluster, .. } => {
+            Some(Slot::CommonCause(scenario.clone(), cluster.clone()))
+        }
+        EventBody::SilenceAdded { silence } => Some(Slot::Silence(silence.id.clone())),
+        EventBody::SilenceExpired { id, .. } => Some(Slot::Silence(id.clone())),
+        EventBody::MaintenanceStarted { maintenance } => Some(Slot::Maintenance(maintenance.id.clone())),
+        EventBody::MaintenanceEnded { id, .. } => Some(Slot::Maintenance(id.clone())),
+        EventBody::RolloutStarted { .. } => Some(Slot::Rollout),
+        EventBody::WaveStarted { .. } => Some(Slot::Wave),
+        EventBody::RolloutPaused { .. } => Some(Slot::RolloutPaused),
+        EventBody::RolloutEnded { .. } => Some(Slot::RolloutEnded),
         EventBody::ServerLabelled { server, .. } => Some(Slot::Labels(server.clone())),
         EventBody::ServerConnected { server, .. } | EventBody::ServerDisconnected { server, .. } => {
             Some(Slot::Session(server.clone()))
@@ -47,6 +69,8 @@ fn slot_of(body: &EventBody) -> Option<Slot> {
         | EventBody::NoticeRaised { .. }
         | EventBody::NoticeDelivered { .. }
         | EventBody::NoticeFailed { .. }
+        | EventBody::RequestMade { .. }
+        | EventBody::StepApproved { .. }
         | EventBody::Remark { .. } => None,
     }
 }
@@ -124,6 +148,18 @@ pub fn what_matters(events: Vec<Event>, tail: usize) -> Vec<Event> {
             | EventBody::IncidentAcknowledged { .. }
             | EventBody::Halted { .. }
             | EventBody::Resumed { .. }
+            | EventBody::RequestMade { .. }
+            | EventBody::StepApproved { .. }
+            | EventBody::SilenceAdded { .. }
+            | EventBody::SilenceExpired { .. }
+            | EventBody::MaintenanceStarted { .. }
+            | EventBody::MaintenanceEnded { .. }
+            | EventBody::BreakerOpened { .. }
+            | EventBody::CommonCauseFound { .. }
+            | EventBody::RolloutStarted { .. }
+            | EventBody::WaveStarted { .. }
+            | EventBody::RolloutPaused { .. }
+            | EventBody::RolloutEnded { .. }
             | EventBody::Remark { .. } => false,
         };
         index >= tail

@@ -1,4 +1,4 @@
-use skynet_model::incident::{Incident, NoticeKind, State};
+use skynet_model::incident::{Incident, NoticeKind, State, Subject};
 use skynet_model::name::{IncidentId, NoticeId, ScenarioName, ServerId};
 use skynet_model::policy::{Mode, Severity, Target};
 use skynet_model::series::Labels;
@@ -154,7 +154,8 @@ fn opened(seq: u64, id: &str) -> Event {
         scenario: ScenarioName::new("s").unwrap(),
         policy: 1,
         digest: String::new(),
-        server: ServerId::new("web1").unwrap(),
+        subject: Subject::Server(ServerId::new("web1").unwrap()),
+        asked: None,
         labels: Labels::default(),
         severity: Severity::Warning,
         mode: Mode::Enforce,

@@ -109,7 +109,19 @@ fn waiting(incident: &Incident) -> String {
             format!("held by {rail} since {since}: {}; a person is told at once", hold.why)
         }
         Rail::Approval => format!("held by {rail} since {since}: {}; a person has to approve the step", hold.why),
-        Rail::Rate | Rail::Server | Rail::Readings | Rail::Startup | Rail::Halt | Rail::Journal => {
+        Rail::Rate
+        | Rail::Server
+        | Rail::Readings
+        | Rail::Startup
+        | Rail::Halt
+        | Rail::Journal
+        | Rail::BlastRadius
+        | Rail::CommonCause
+        | Rail::Breaker
+        | Rail::Destructive
+        | Rail::Maintenance
+        | Rail::Target
+        | Rail::Expired => {
             let told = clock(hold.since.plus(HELD_TOO_LONG));
             format!("held by {rail} since {since}: {}; if that lasts, a person is told at {told}", hold.why)
         }

@@ -10,7 +10,10 @@ mod scan;
 
 pub use functions::{FUNCTIONS, FunctionKind, FunctionSpec, function};
 
+use std::sync::Arc;
+
 use crate::catalogue::Catalogue;
+use crate::time::Span;
 
 /// Longest source text of a condition, in bytes.
 pub const MAX_SOURCE: usize = 2048;
@@ -54,6 +57,99 @@ pub enum Slot {
     Absent(SeriesRef),
     /// A comparison of label texts, known when the instance is made: 1 or 0.
     Text(TextTest),
+    /// A look back over a series; NaN until the window holds enough.
+    Window(WindowRef),
+    /// The label sets of a series as one number.
+    Fold(FoldRef),
+    /// Many servers as one number; in scope `cluster` and `fleet` only.
+    Servers(ServersRef),
+}
+
+/// A window function over a series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WindowRef {
+    /// Which.
+    pub function: Window,
+    /// What it looks back over.
+    pub of: SeriesRef,
+    /// How far back.
+    pub span: Span,
+    /// `forecast`: how far ahead; else nothing.
+    pub ahead: Span,
+}
+
+/// The window functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Window {
+    /// Mean.
+    Avg,
+    /// Least.
+    Min,
+    /// Greatest.
+    Max,
+    /// Sum.
+    Sum,
+    /// Increase of a counter per second.
+    Rate,
+    /// Change of a gauge.
+    Delta,
+    /// Where a line through a gauge leads.
+    Forecast,
+}
+
+/// A fold of the label sets of one series that an instance's labels leave open.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoldRef {
+    /// Which.
+    pub fold: Fold,
+    /// What is folded.
+    pub of: Measure,
+}
+
+/// The folds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fold {
+    /// Sum.
+    Total,
+    /// Greatest.
+    Highest,
+    /// Least.
+    Lowest,
+}
+
+/// What a fold folds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Measure {
+    /// The values themselves.
+    Series(SeriesRef),
+    /// A window over each: `total(rate(network.errors_total, "5m"))`.
+    Window(WindowRef),
+}
+
+/// An aggregate over the servers of a cluster or of the fleet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServersRef {
+    /// Which.
+    pub function: Aggregate,
+    /// What is asked of each server: a condition for `count` and `share`, a number for the others.
+    pub of: Arc<Condition>,
+}
+
+/// The aggregates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Aggregate {
+    /// How many servers it holds for.
+    Count,
+    /// For which share of them, 0..1.
+    Share,
+    /// Mean.
+    Avg,
+    /// Sum.
+    Sum,
+    /// Least.
+    Min,
+    /// Greatest.
+    Max,
 }
 
 /// A series as a condition names it.
@@ -94,7 +190,7 @@ impl TextTest {
     }
 }
 
-/// A compiled condition.
+/// A compiled condition; two are equal when their text is.
 #[derive(Clone, Debug)]
 pub struct Condition {
     source: String,
@@ -124,6 +220,16 @@ impl Condition {
         Ok(Self { source: source.to_owned(), slots, program })
     }
 
+    /// Parses and lowers an expression whose value is a number: [`Condition::value`] gives it.
+    ///
+    /// # Errors
+    /// Every mistake found.
+    pub fn compile_number(source: &str, catalogue: &Catalogue) -> Result<Self, Vec<ConditionError>> {
+        let tokens = scan::scan(source)?;
+        let (slots, program) = lower::lower_number(source, &tokens, catalogue)?;
+        Ok(Self { source: source.to_owned(), slots, program })
+    }
+
     /// The text it was compiled from.
     #[must_use]
     pub fn source(&self) -> &str {
@@ -136,9 +242,37 @@ impl Condition {
         &self.slots
     }
 
+    /// Its value over slot values: a number, or 1, 0 and NaN for Kleene's three. Allocates nothing.
+    #[must_use]
+    pub fn value(&self, values: &[f64]) -> f64 {
+        program::run(&self.program, values)
+    }
+
     /// Evaluates over slot values (as many as [`Condition::slots`]; NaN is unknown). Allocates nothing.
     #[must_use]
     pub fn eval(&self, values: &[f64]) -> Truth {
-        Truth::from_number(program::run(&self.program, values))
+        Truth::from_number(self.value(values))
+    }
+}
+
+impl PartialEq for Condition {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Slot {
+    /// The series it reads or asks for; none for texts and for aggregates, which have conditions of their own.
+    #[must_use]
+    pub fn series(&self) -> Option<&SeriesRef> {
+        match self {
+            Self::Series(series)
+            | Self::Absent(series)
+            | Self::Window(WindowRef { of: series, .. })
+            | Self::Fold(FoldRef {
+                of: Measure::Series(series) | Measure::Window(WindowRef { of: series, .. }), ..
+            }) => Some(series),
+            Self::Text(_) | Self::Servers(_) => None,
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! The event log's words. Everything that happened is an event, journalled before its effect leaves the process.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, Outcome};
-use crate::incident::{Hold, Incident, Notice, State};
-use crate::name::{CommandId, IncidentId, NoticeId, ServerId};
+use crate::incident::{Asked, Hold, Incident, Maintenance, Notice, Silence, State};
+use crate::name::{CommandId, IncidentId, NoticeId, ScenarioName, ServerId};
 use crate::series::{Labels, Reading};
 use crate::time::Timestamp;
+use crate::value::Params;
 
 /// One journalled event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -162,6 +165,106 @@ pub enum EventBody {
         /// Who.
         by: String,
     },
+    /// A person asked for something.
+    RequestMade {
+        /// The request's name.
+        request: String,
+        /// Its parameters.
+        parameters: Labels,
+        /// Who asked, and for which servers.
+        asked: Asked,
+    },
+    /// An operator lets a step be done.
+    StepApproved {
+        /// Which incident.
+        incident: IncidentId,
+        /// Which step, from 0.
+        step: u32,
+        /// Who.
+        by: String,
+        /// What they said.
+        comment: String,
+        /// The parameters that were approved, by server.
+        params: BTreeMap<ServerId, Params>,
+        /// When it lapses.
+        until: Timestamp,
+    },
+    /// Notices that match are not sent for a while.
+    SilenceAdded {
+        /// The silence.
+        silence: Silence,
+    },
+    /// A silence ended before its time.
+    SilenceExpired {
+        /// Its id.
+        id: String,
+        /// Who ended it.
+        by: String,
+    },
+    /// Servers are worked on: Skynet reads, but neither acts nor tells.
+    MaintenanceStarted {
+        /// The maintenance.
+        maintenance: Maintenance,
+    },
+    /// Maintenance ended before its time.
+    MaintenanceEnded {
+        /// Its id.
+        id: String,
+        /// Who ended it.
+        by: String,
+    },
+    /// The fleet breaker opened: nothing is done until an operator resumes.
+    BreakerOpened {
+        /// Why, in words.
+        reason: String,
+    },
+    /// Too many servers of a cluster fire the same scenario: acting on it has stopped there.
+    CommonCauseFound {
+        /// The scenario.
+        scenario: ScenarioName,
+        /// The cluster.
+        cluster: String,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A policy version goes out in waves.
+    RolloutStarted {
+        /// The version.
+        version: u64,
+        /// SHA-256 of its bundle, hex.
+        digest: String,
+        /// Who pushed it.
+        by: String,
+        /// The servers of each wave, in order.
+        waves: Vec<Vec<ServerId>>,
+    },
+    /// A wave begins: its servers get the version.
+    WaveStarted {
+        /// The version.
+        version: u64,
+        /// Which wave, from 0.
+        wave: u32,
+    },
+    /// The rollout waits for an operator, or goes on.
+    RolloutPaused {
+        /// The version.
+        version: u64,
+        /// Whether it waits.
+        paused: bool,
+        /// Who.
+        by: String,
+    },
+    /// The rollout is over: complete, or every server is to go back to its last good version.
+    RolloutEnded {
+        /// The version.
+        version: u64,
+        /// Whether it went back.
+        rolled_back: bool,
+        /// Why, in words.
+        reason: String,
+        /// Who, or `skynet`.
+        by: String,
+    },
     /// Something about Skynet itself that operators should know: a session ended by bad input, a capped server.
     Remark {
         /// The server it is about, where there is one.
@@ -184,6 +287,7 @@ impl EventBody {
             | Self::CommandEnded { incident, .. }
             | Self::StepEnded { incident, .. }
             | Self::IncidentChanged { incident, .. }
+            | Self::StepApproved { incident, .. }
             | Self::IncidentAcknowledged { incident, .. } => Some(incident),
             Self::NoticeRaised { notice } => notice.incident.as_ref(),
             Self::ControllerStarted { .. }
@@ -196,6 +300,17 @@ impl EventBody {
             | Self::NoticeFailed { .. }
             | Self::Halted { .. }
             | Self::Resumed { .. }
+            | Self::RequestMade { .. }
+            | Self::SilenceAdded { .. }
+            | Self::SilenceExpired { .. }
+            | Self::MaintenanceStarted { .. }
+            | Self::MaintenanceEnded { .. }
+            | Self::BreakerOpened { .. }
+            | Self::CommonCauseFound { .. }
+            | Self::RolloutStarted { .. }
+            | Self::WaveStarted { .. }
+            | Self::RolloutPaused { .. }
+            | Self::RolloutEnded { .. }
             | Self::Remark { .. } => None,
         }
     }

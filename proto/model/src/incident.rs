@@ -1,5 +1,7 @@
 //! Incidents and notices: one scenario instance that fired, and what a person is told.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Risk;
@@ -82,6 +84,20 @@ pub enum Rail {
     Journal,
     /// Five openings in an hour.
     Flapping,
+    /// Too many servers of the cluster are acted on already.
+    BlastRadius,
+    /// Too many servers of the cluster fire the same scenario: the cause is elsewhere.
+    CommonCause,
+    /// Incident after incident was not contained: automation pauses.
+    Breaker,
+    /// One destructive step per cluster at a time.
+    Destructive,
+    /// The server is in maintenance.
+    Maintenance,
+    /// The step names no server, or none that can be acted on.
+    Target,
+    /// The policy in force has expired.
+    Expired,
 }
 
 impl Rail {
@@ -98,6 +114,13 @@ impl Rail {
             Self::Halt => "halt",
             Self::Journal => "journal",
             Self::Flapping => "flapping",
+            Self::BlastRadius => "blast_radius",
+            Self::CommonCause => "common_cause",
+            Self::Breaker => "breaker",
+            Self::Destructive => "destructive",
+            Self::Maintenance => "maintenance",
+            Self::Target => "target",
+            Self::Expired => "expired",
         }
     }
 }
@@ -145,6 +168,40 @@ pub struct Acknowledgement {
     pub comment: String,
 }
 
+/// What an incident is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// One server.
+    Server(ServerId),
+    /// A cluster, by its name.
+    Cluster(String),
+    /// The fleet, by its name.
+    Fleet(String),
+    /// A request, by its name.
+    Request(String),
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Server(server) => write!(f, "{server}"),
+            Self::Cluster(name) => write!(f, "cluster {name}"),
+            Self::Fleet(name) => write!(f, "fleet {name}"),
+            Self::Request(name) => write!(f, "request {name}"),
+        }
+    }
+}
+
+/// Who asked for something, and for which servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Who: an operator's name, a customer's.
+    pub by: String,
+    /// The servers the request resolved to, in order.
+    pub servers: Vec<ServerId>,
+}
+
 /// One scenario instance that fired.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
@@ -156,9 +213,13 @@ pub struct Incident {
     pub policy: u64,
     /// The digest of the scenario's text: later steps go on only while it is unchanged.
     pub digest: String,
-    /// The server.
-    pub server: ServerId,
-    /// The instance's labels.
+    /// What it is about: `server`, `cluster`, `fleet` or `request` in the JSON form.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// Who asked, when it answers a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
+    /// The instance's labels; for a request its parameters.
     pub labels: Labels,
     /// How bad.
     pub severity: Severity,
@@ -190,6 +251,17 @@ pub struct Incident {
     pub acknowledged: Option<Acknowledgement>,
     /// The route a person is told by.
     pub route: Option<String>,
+}
+
+impl Incident {
+    /// The server it is about, if it is about one.
+    #[must_use]
+    pub fn server(&self) -> Option<&ServerId> {
+        match &self.subject {
+            Subject::Server(server) => Some(server),
+            Subject::Cluster(_) | Subject::Fleet(_) | Subject::Request(_) => None,
+        }
+    }
 }
 
 /// Why a notice is sent.
@@ -233,4 +305,41 @@ pub struct Notice {
     pub at: Timestamp,
     /// When the trouble began.
     pub since: Timestamp,
+}
+
+/// Notices that are not sent for a while; as in Alertmanager, it always ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Silence {
+    /// Its id.
+    pub id: String,
+    /// What a notice must match, all of them: `scenario`, `server`, `cluster`, `severity` or a label; values may hold
+    /// `*`.
+    pub matches: BTreeMap<String, String>,
+    /// Since when.
+    pub from: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub comment: String,
+}
+
+/// Servers that are worked on; it always ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// Its id.
+    pub id: String,
+    /// Names of servers.
+    pub servers: BTreeSet<ServerId>,
+    /// And servers with these labels; empty: none besides.
+    pub matches: BTreeMap<String, String>,
+    /// Since when.
+    pub from: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub comment: String,
 }

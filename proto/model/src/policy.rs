@@ -5,11 +5,11 @@
 
 mod bundle;
 mod load;
+mod rails;
 mod render;
 mod select;
-
-pub use select::fits;
 mod template;
+pub mod test;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,13 +17,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES};
-pub use load::{File, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, load, load_sensors};
+pub use load::{File, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, load, load_sensors, load_tests};
+pub use rails::{RAILS, RailKind, RailSpec};
 pub use render::RenderError;
+pub use select::fits;
 
 use crate::condition::Condition;
 use crate::name::ScenarioName;
 use crate::time::Span;
-use crate::value::Params;
+use crate::value::{ParamKind, Params};
 
 /// A whole policy, checked.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +44,10 @@ pub struct Policy {
     pub contacts: BTreeMap<String, Contact>,
     /// `never:` documents by name.
     pub nevers: BTreeMap<String, Never>,
+    /// `request:` documents by name.
+    pub requests: BTreeMap<String, Request>,
+    /// `customer:` documents by name.
+    pub customers: BTreeMap<String, Customer>,
 }
 
 /// `fleet:`.
@@ -51,10 +57,11 @@ pub struct Fleet {
     pub name: String,
     /// k of the signers file.
     pub signers: u32,
-    /// Rails as written (`blast_radius`, `breaker_after`...), kept for the engine: ratios as 0..1.
+    /// Rails as written, by the names in [`RAILS`]: shares as 0..1, lengths of time in seconds. What is not written has
+    /// its default.
     pub rails: BTreeMap<String, f64>,
-    /// Shares of the fleet (0..1) or counts (1, 2...) a rollout goes through.
-    pub waves: Vec<f64>,
+    /// What a rollout goes through: rising, the last one everything.
+    pub waves: Vec<Wave>,
     /// How long each wave is watched.
     pub soak: Span,
 }
@@ -65,10 +72,20 @@ impl Default for Fleet {
             name: "default".to_owned(),
             signers: 1,
             rails: BTreeMap::new(),
-            waves: vec![1.0, 0.05, 0.25, 1.0],
+            waves: vec![Wave::Count(1), Wave::Share(0.05), Wave::Share(0.25), Wave::Share(1.0)],
             soak: Span::minutes(10),
         }
     }
+}
+
+/// One wave of a rollout: how many servers have the new policy at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wave {
+    /// So many servers.
+    Count(u32),
+    /// A share of the fleet, more than 0 and at most 1.
+    Share(f64),
 }
 
 /// Label matchers; every one must match, values may hold `*`. An empty one matches no server.
@@ -109,11 +126,16 @@ pub struct Script {
 }
 
 /// How far a scenario looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// One server.
+    #[default]
     Server,
+    /// The servers of one cluster.
+    Cluster,
+    /// All servers.
+    Fleet,
 }
 
 /// Which servers a scenario is about.
@@ -174,8 +196,10 @@ pub struct Scenario {
     pub scope: Scope,
     /// Which servers.
     pub selects: Where,
-    /// When it fires.
-    pub when: Condition,
+    /// When it fires; none for one that only answers a request.
+    pub when: Option<Condition>,
+    /// The request it answers.
+    pub on_request: Option<String>,
     /// When it is over; none: `when` is known and false, or gone.
     pub clear: Option<Condition>,
     /// The labels that make an instance, sorted.
@@ -205,12 +229,43 @@ pub struct Step {
     pub action: &'static crate::catalogue::ActionSpec,
     /// Parameters as written; `${label}` is filled and parsed by [`Step::render`].
     pub with: BTreeMap<String, ParamText>,
+    /// The servers it is done on; none: the incident's own.
+    pub target: Option<StepTarget>,
     /// Whether a person must approve; the default is true for destructive actions.
     pub approve: bool,
     /// What proves the cure; none: the scenario's clear.
     pub verify: Option<Condition>,
     /// How long that may take.
     pub verify_within: Span,
+}
+
+/// Which servers a step is done on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StepTarget {
+    /// Those the request resolved to.
+    Request,
+    /// Some of those that match.
+    Pick(Pick),
+}
+
+/// `target: { where: ..., pick: 1, order: highest cpu.busy_ratio }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pick {
+    /// Of which servers; in scope `cluster` those of the incident's cluster.
+    pub selects: Where,
+    /// How many; none: all of them.
+    pub pick: Option<u32>,
+    /// Which first; none: by name.
+    pub order: Option<Order>,
+}
+
+/// Which servers come first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// The greatest value first, else the least.
+    pub highest: bool,
+    /// A number of each server; servers where it is unknown come last.
+    pub by: Condition,
 }
 
 /// A parameter as written.
@@ -294,4 +349,26 @@ pub struct Never {
     pub actions: Vec<String>,
     /// Refused values by parameter: addresses and networks for ips, globs for text.
     pub with: BTreeMap<String, Vec<String>>,
+}
+
+/// `request:`: what people may ask for, and the words they use for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Its parameters and how they are read.
+    pub parameters: BTreeMap<String, ParamKind>,
+    /// Phrases with `{parameter}` in them.
+    pub phrases: Vec<String>,
+}
+
+/// `customer:`: who may ask for what, and about which servers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Customer {
+    /// Their servers.
+    pub servers: Match,
+    /// Their mail addresses.
+    pub from: Vec<String>,
+    /// Requests they may make.
+    pub may: Vec<String>,
+    /// Where a request is confirmed.
+    pub challenge: Option<Target>,
 }

@@ -19,7 +19,7 @@ impl World {
         for event in &self.journal {
             let EventBody::IncidentOpened { incident: other } = &event.body else { continue };
             let same = other.scenario == incident.scenario
-                && other.server == incident.server
+                && other.subject == incident.subject
                 && other.labels == incident.labels;
             if same && !ended(&other.id) {
                 return Err(format!("{} opened while {} is live for the same trouble", incident.id, other.id));
@@ -82,7 +82,7 @@ impl World {
                 broken.insert("disk".to_owned());
             }
             let mut known = BTreeSet::new();
-            for incident in live.iter().filter(|i| i.server == server.id) {
+            for incident in live.iter().filter(|i| i.server() == Some(&server.id)) {
                 let labels = &incident.labels;
                 known.insert(labels.get("service").or_else(|| labels.get("pid")).unwrap_or("disk").to_owned());
             }

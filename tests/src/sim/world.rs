@@ -507,7 +507,7 @@ impl World {
 fn line(body: &EventBody) -> String {
     match body {
         EventBody::IncidentOpened { incident } => {
-            format!("opened {} {} {}{}", incident.id, incident.scenario, incident.server, incident.labels)
+            format!("opened {} {} {}{}", incident.id, incident.scenario, incident.subject, incident.labels)
         }
         EventBody::CommandIssued { command, .. } => {
             format!("issues {} step {} ({})", command.action, command.step, command.incident)

@@ -204,7 +204,7 @@ pub(super) fn is_loose(instance: &Instance, rule: &Rule) -> bool {
     rule.slots.iter().zip(&instance.bound).any(|(slot, bound)| match slot {
         Slot::Series(_) => bound.is_none(),
         Slot::Absent(_) => true,
-        Slot::Text(_) => false,
+        Slot::Text(_) | Slot::Window(_) | Slot::Fold(_) | Slot::Servers(_) => false,
     })
 }
 

@@ -33,27 +33,26 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    fn new(scenario: Arc<Scenario>, retired: bool) -> Self {
+    /// None for a scenario that only answers requests: nothing of it is evaluated.
+    fn new(scenario: Arc<Scenario>, retired: bool) -> Option<Self> {
+        let when = scenario.when.as_ref()?;
         let mut slots = Vec::new();
-        let when = part(&scenario.when, &mut slots);
+        let when = part(when, &mut slots);
         let clear = scenario.clear.as_ref().map(|c| part(c, &mut slots));
         let verify = scenario.respond.iter().map(|s| s.verify.as_ref().map(|c| part(c, &mut slots))).collect();
-        Self { scenario, retired, slots, when, clear, verify }
+        Some(Self { scenario, retired, slots, when, clear, verify })
     }
 
     /// The series a slot reads or asks for.
     pub(crate) fn series(&self, slot: usize) -> Option<&SeriesRef> {
-        match self.slots.get(slot)? {
-            Slot::Series(series) | Slot::Absent(series) => Some(series),
-            Slot::Text(_) => None,
-        }
+        self.slots.get(slot)?.series()
     }
 
     /// Slots of `when` whose series make instances.
     pub(crate) fn joined(&self) -> impl Iterator<Item = (usize, &SeriesRef)> {
         self.when.slots.clone().filter_map(|i| match self.slots.get(i) {
             Some(Slot::Series(series)) => Some((i, series)),
-            Some(Slot::Absent(_) | Slot::Text(_)) | None => None,
+            Some(Slot::Absent(_) | Slot::Text(_) | Slot::Window(_) | Slot::Fold(_) | Slot::Servers(_)) | None => None,
         })
     }
 
@@ -90,8 +89,8 @@ pub(crate) struct Rules {
 impl Rules {
     /// The scenarios of `policy`, and `kept` ones that only end what runs under them.
     pub(crate) fn new(policy: Arc<Policy>, kept: Vec<Arc<Scenario>>) -> Self {
-        let current = policy.scenarios.values().map(|s| Rule::new(Arc::clone(s), false));
-        let list: Vec<Rule> = current.chain(kept.into_iter().map(|s| Rule::new(s, true))).collect();
+        let current = policy.scenarios.values().filter_map(|s| Rule::new(Arc::clone(s), false));
+        let list: Vec<Rule> = current.chain(kept.into_iter().filter_map(|s| Rule::new(s, true))).collect();
         let mut names: BTreeMap<String, Vec<(u32, u16)>> = BTreeMap::new();
         for (r, rule) in list.iter().enumerate() {
             for (s, slot) in rule.slots.iter().enumerate() {

@@ -106,6 +106,18 @@ impl Book {
             | EventBody::PolicyActivated { .. }
             | EventBody::NoticeDelivered { .. }
             | EventBody::NoticeFailed { .. }
+            | EventBody::RequestMade { .. }
+            | EventBody::StepApproved { .. }
+            | EventBody::SilenceAdded { .. }
+            | EventBody::SilenceExpired { .. }
+            | EventBody::MaintenanceStarted { .. }
+            | EventBody::MaintenanceEnded { .. }
+            | EventBody::BreakerOpened { .. }
+            | EventBody::CommonCauseFound { .. }
+            | EventBody::RolloutStarted { .. }
+            | EventBody::WaveStarted { .. }
+            | EventBody::RolloutPaused { .. }
+            | EventBody::RolloutEnded { .. }
             | EventBody::Remark { .. } => {}
         }
     }

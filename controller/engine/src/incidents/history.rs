@@ -51,7 +51,7 @@ fn rate_key(risk: Risk, scenario: &ScenarioName, server: &ServerId) -> String {
 
 /// What makes two incidents the same trouble.
 pub(crate) fn trouble_key(incident: &Incident) -> String {
-    format!("{}\0{}\0{}", incident.scenario, incident.server, incident.labels)
+    format!("{}\0{}\0{}", incident.scenario, incident.subject, incident.labels)
 }
 
 impl History {

@@ -107,6 +107,8 @@ pub(crate) struct Case<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) startup: &'a Startup,
     pub(crate) journal_blocked: bool,
+    /// The server the step is for.
+    pub(crate) target: &'a ServerId,
     pub(crate) server: Option<&'a Server>,
     pub(crate) incident: &'a Incident,
     pub(crate) look: Look,
@@ -173,7 +175,7 @@ fn flapping(case: &Case<'_>) -> Option<Stop> {
 }
 
 fn server(case: &Case<'_>) -> Option<Stop> {
-    let id = &case.incident.server;
+    let id = case.target;
     match case.server {
         Some(server) if server.merged => None,
         Some(server) if server.connected => wait(format!("{id} has not said yet what its ledger holds")),
@@ -188,7 +190,7 @@ fn readings(case: &Case<'_>) -> Option<Stop> {
 
 fn cooldown(case: &Case<'_>) -> Option<Stop> {
     let incident = case.incident;
-    let uses = case.book.history.uses(&incident.server, case.step.action.name, case.params, &incident.id, case.now);
+    let uses = case.book.history.uses(case.target, case.step.action.name, case.params, &incident.id, case.now);
     let last = uses.last()?;
     let first = case.scenario.limits.cooldown.unwrap_or(case.settings.cooldown);
     let longest = case.settings.cooldown_max.max(first);
@@ -221,7 +223,7 @@ fn rate(case: &Case<'_>) -> Option<Stop> {
         Risk::Reversible => (own.unwrap_or(case.settings.reversible_per_hour), " on this server"),
         Risk::Disruptive | Risk::Destructive => (own.unwrap_or(case.settings.per_hour), ""),
     };
-    let times = case.book.history.rate(risk, scenario, &case.incident.server, case.now);
+    let times = case.book.history.rate(risk, scenario, case.target, case.now);
     if times.len() >= limit {
         let next = times.len().checked_sub(limit).and_then(|i| times.get(i)).map(|t| t.plus(Span::hours(1)));
         let next_at = next.map(|n| format!("; next at {n}")).unwrap_or_default();

@@ -70,7 +70,7 @@ pub(crate) fn story(incident: &Incident, scenario: Option<&Scenario>, now: Times
     let _ = writeln!(
         text,
         "Incident {} of {} on {}{}; the trouble began at {} and the incident opened at {}.",
-        incident.id, incident.scenario, incident.server, incident.labels, incident.since, incident.opened
+        incident.id, incident.scenario, incident.subject, incident.labels, incident.since, incident.opened
     );
     let _ = writeln!(text, "Read at its opening: {}.", readings(&incident.readings));
     for record in &incident.steps {
@@ -90,7 +90,8 @@ pub(crate) fn story(incident: &Incident, scenario: Option<&Scenario>, now: Times
             let _ = writeln!(text, "Read at its end: {}.", readings(&incident.last_readings));
         }
         (false, Some(scenario)) => {
-            let (now, source) = (readings(&incident.last_readings), scenario.when.source());
+            let (now, source) =
+                (readings(&incident.last_readings), scenario.when.as_ref().map_or("", |when| when.source()));
             let _ = writeln!(text, "Still wrong: {now}, where the scenario fires on `{source}`.");
         }
         (false, None) => {
@@ -140,12 +141,12 @@ pub(crate) fn notice(
         kind,
         incident: Some(incident.id.clone()),
         scenario: Some(incident.scenario.clone()),
-        server: Some(incident.server.clone()),
+        server: incident.server().cloned(),
         labels: incident.labels.clone(),
         severity: incident.severity,
         route: if route.is_some() { named } else { "console".to_owned() },
         to,
-        title: format!("{} on {}, {verb}: {}", incident.scenario, incident.server, incident.summary),
+        title: format!("{} on {}, {verb}: {}", incident.scenario, incident.subject, incident.summary),
         story: story(incident, scenario, now),
         at: now,
         since: incident.since,

@@ -95,7 +95,7 @@ fn check(w: &World, seed: u64) {
     }
     let mut live = BTreeSet::new();
     for incident in w.opened().iter().filter(|i| !i.state.is_end()) {
-        let trouble = (incident.scenario.clone(), incident.server.clone(), incident.labels.clone());
+        let trouble = (incident.scenario.clone(), incident.subject.clone(), incident.labels.clone());
         assert!(live.insert(trouble), "seed {seed}: two live incidents of one trouble");
     }
 }

@@ -1,7 +1,7 @@
 //! One incident, as the story a person wants in the night.
 
 use skynet_model::catalogue::Catalogue;
-use skynet_model::incident::{Incident, StepRecord};
+use skynet_model::incident::{Incident, StepRecord, Subject};
 use skynet_model::policy::Mode;
 use skynet_model::series::SeriesKey;
 use skynet_model::time::Timestamp;
@@ -42,7 +42,11 @@ fn header(incident: &Incident, now: Timestamp) -> Page {
     if let Some(reason) = incident.reason.as_ref().filter(|r| !r.is_empty()) {
         page.field("Because", [reason.into()]);
     }
-    page.field("Server", [Ink::Cyan.on(incident.server.as_str())]);
+    let about = match &incident.subject {
+        Subject::Server(_) => "Server",
+        Subject::Cluster(_) | Subject::Fleet(_) | Subject::Request(_) => "About",
+    };
+    page.field(about, [Ink::Cyan.on(incident.subject.to_string())]);
     page.field("Labels", [or_dash(Some(&labels(incident.labels.iter())))]);
     let mode = match incident.mode {
         Mode::Observe => ", observed only: nothing is done",

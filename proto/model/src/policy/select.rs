@@ -45,7 +45,7 @@ impl Policy {
                 let profiles = self.profiles_for(labels);
                 let declares =
                     |sensor: &str| profiles.iter().any(|(_, p)| p.sensors.iter().any(|s| s.sensor == sensor));
-                !profiles.is_empty() && series_of(&scenario.when).filter_map(|s| s.sensor).all(declares)
+                !profiles.is_empty() && scenario.when.iter().flat_map(series_of).filter_map(|s| s.sensor).all(declares)
             }
         }
     }
@@ -53,9 +53,12 @@ impl Policy {
 
 /// The series a condition reads, in order of first use.
 pub(super) fn series_of(condition: &Condition) -> impl Iterator<Item = &SeriesRef> {
-    condition.slots().iter().filter_map(|slot| match slot {
-        Slot::Series(series) | Slot::Absent(series) => Some(series),
-        Slot::Text(_) => None,
+    condition.slots().iter().flat_map(|slot| {
+        let inner = match slot {
+            Slot::Servers(servers) => servers.of.slots(),
+            Slot::Series(_) | Slot::Absent(_) | Slot::Text(_) | Slot::Window(_) | Slot::Fold(_) => &[],
+        };
+        slot.series().into_iter().chain(inner.iter().filter_map(Slot::series))
     })
 }
 

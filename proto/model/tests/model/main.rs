@@ -4,6 +4,7 @@
 
 mod catalogue;
 mod conditions;
+mod documents;
 mod policies;
 mod random;
 mod signatures;
