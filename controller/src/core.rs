@@ -403,7 +403,7 @@ impl Core {
         if let Some(session) = entry.session.as_ref().filter(|_| !same) {
             session.link.send(Body::Policy(v1::PolicyPush {
                 bundle: candidate.bytes.clone(),
-                signatures: Vec::new(),
+                signatures: candidate.signatures.clone(),
                 labels: skynet_proto::convert::labels_to_wire(&entry.labels),
             }));
         }

@@ -1,6 +1,9 @@
 //! Policy versions: checked, stored, and the one in force.
 //!
-//! A bundle is on disk before the event that activates it, so that a restart always finds what the log names.
+//! A bundle and its signatures are on disk before the event that activates it, so that a restart always finds what the log
+//! names. Signatures are checked before a bundle is parsed, at a push and again at every start.
+
+mod signatures;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,7 +12,8 @@ use std::sync::Arc;
 
 use skynet_model::catalogue::Catalogue;
 use skynet_model::event::{Event, EventBody};
-use skynet_model::policy::{Bundle, Policy, load};
+use skynet_model::policy::{Bundle, MAX_BUNDLE_BYTES, Policy, load};
+use skynet_model::sign::{POLICY_NAMESPACE, SignatureError, Signer, Trust};
 use skynet_model::time::Timestamp;
 
 /// Versions whose bundles are kept.
@@ -42,6 +46,10 @@ pub struct Candidate {
     pub digest: String,
     /// The bundle.
     pub bytes: Vec<u8>,
+    /// Its signatures as they came, armored: agents check them for themselves.
+    pub signatures: Vec<Vec<u8>>,
+    /// Whose signatures were good; nobody's where anybody may push.
+    pub signers: Vec<Signer>,
     /// What it says.
     pub policy: Arc<Policy>,
 }
@@ -51,8 +59,8 @@ pub struct Candidate {
 pub struct Terms {
     /// The fleet's name.
     pub fleet: String,
-    /// Whether unsigned policy is taken.
-    pub insecure_unsigned: bool,
+    /// Whose policy is taken.
+    pub trust: Trust,
     /// What sensors and actions there are.
     pub catalogue: &'static Catalogue,
 }
@@ -62,32 +70,45 @@ impl Terms {
     ///
     /// # Errors
     /// [`PolicyError`], with all mistakes of the policy.
-    pub fn check(&self, bytes: Vec<u8>, insecure_unsigned: bool, now: Timestamp) -> Result<Candidate, PolicyError> {
-        if !self.insecure_unsigned {
+    pub fn check(
+        &self,
+        bytes: Vec<u8>,
+        signatures: Vec<Vec<u8>>,
+        insecure_unsigned: bool,
+        now: Timestamp,
+    ) -> Result<Candidate, PolicyError> {
+        if self.trust.is_insecure() && !insecure_unsigned {
             return Err(PolicyError::Refused(
-                "this controller takes no unsigned policy, and this release cannot verify signatures; to try things \
-                 out, set insecure_unsigned = true in its configuration"
+                "this controller checks no signatures (insecure_unsigned = true); push it with --insecure-unsigned if \
+                 that is meant"
                     .to_owned(),
             ));
         }
-        if !insecure_unsigned {
-            return Err(PolicyError::Refused(
-                "the policy is not signed; push it with --insecure-unsigned if that is meant".to_owned(),
-            ));
-        }
-        let candidate = self.read(bytes)?;
-        if candidate.1 <= now {
-            return Err(PolicyError::Invalid(format!("the bundle expired at {}; build it again", candidate.1)));
-        }
-        Ok(candidate.0)
+        self.read(bytes, signatures, now, Some(now))
     }
 
-    /// Reads a bundle; gives when it expires, too.
-    fn read(&self, bytes: Vec<u8>) -> Result<(Candidate, Timestamp), PolicyError> {
+    /// Reads a bundle: size, signatures as they were at `signed`, form, fleet, expiry where it counts, content, and the
+    /// number of signers the policy itself asks for.
+    fn read(
+        &self,
+        bytes: Vec<u8>,
+        signatures: Vec<Vec<u8>>,
+        signed: Timestamp,
+        expires_after: Option<Timestamp>,
+    ) -> Result<Candidate, PolicyError> {
+        if bytes.len() > MAX_BUNDLE_BYTES {
+            let message = format!("the bundle has {} bytes; at most {MAX_BUNDLE_BYTES} are taken", bytes.len());
+            return Err(PolicyError::Invalid(message));
+        }
+        let unsigned = |error: SignatureError| PolicyError::Refused(format!("the policy's signatures: {error}"));
+        let signers = self.trust.check(POLICY_NAMESPACE, &bytes, &signatures, signed).map_err(unsigned)?;
         let bundle = Bundle::decode(&bytes).map_err(|e| PolicyError::Invalid(e.to_string()))?;
         if bundle.fleet != self.fleet {
             let message = format!("the bundle is for fleet `{}`; this is fleet `{}`", bundle.fleet, self.fleet);
             return Err(PolicyError::Invalid(message));
+        }
+        if expires_after.is_some_and(|now| bundle.expires <= now) {
+            return Err(PolicyError::Invalid(format!("the bundle expired at {}; build it again", bundle.expires)));
         }
         let catalogue = self.catalogue;
         let files = bundle.files;
@@ -105,8 +126,9 @@ impl Terms {
             }
             PolicyError::Invalid(lines.join("\n"))
         })?;
+        self.trust.enough(&signers, policy.fleet.signers).map_err(unsigned)?;
         let digest = Bundle::digest(&bytes);
-        Ok((Candidate { version: bundle.version, digest, bytes, policy: Arc::new(policy) }, bundle.expires))
+        Ok(Candidate { version: bundle.version, digest, bytes, signatures, signers, policy: Arc::new(policy) })
     }
 }
 
@@ -134,6 +156,8 @@ pub struct Version {
     pub by: String,
     /// Its scenarios; empty when its bundle is not kept any more.
     pub scenarios: Vec<String>,
+    /// Whose signatures are good; empty as well where anybody may push.
+    pub signers: Vec<Signer>,
 }
 
 /// The store.
@@ -142,6 +166,7 @@ pub struct Policies {
     folder: PathBuf,
     versions: Vec<Version>,
     current: Option<Arc<Active>>,
+    untrusted: Option<String>,
 }
 
 fn file_name(version: u64, digest: &str) -> String {
@@ -160,7 +185,7 @@ impl Policies {
     pub fn open(folder: &Path, events: &[Event], terms: &Terms) -> Result<Self, PolicyError> {
         let storage = |e: io::Error| PolicyError::Storage(format!("cannot open {}: {e}", folder.display()));
         std::fs::create_dir_all(folder).map_err(storage)?;
-        let mut store = Self { folder: folder.to_owned(), versions: Vec::new(), current: None };
+        let mut store = Self { folder: folder.to_owned(), versions: Vec::new(), current: None, untrusted: None };
         for event in events {
             if let EventBody::PolicyActivated { version, digest, by } = &event.body {
                 store.versions.push(Version {
@@ -169,36 +194,57 @@ impl Policies {
                     activated: event.time,
                     by: by.clone(),
                     scenarios: Vec::new(),
+                    signers: Vec::new(),
                 });
             }
         }
         let read = |version: &Version| -> Result<Candidate, PolicyError> {
             let path = folder.join(file_name(version.version, &version.digest));
             let bytes = std::fs::read(&path).map_err(|e| PolicyError::Storage(e.to_string()))?;
-            let candidate = terms.read(bytes)?.0;
-            if candidate.digest != version.digest {
+            if Bundle::digest(&bytes) != version.digest {
                 return Err(PolicyError::Invalid("its content is not what was activated".to_owned()));
             }
-            Ok(candidate)
+            let signatures = signatures::read(folder, version.version, &version.digest)?;
+            // A key that has ended since signed it while it was good.
+            terms.read(bytes, signatures, version.activated, None)
         };
         let older = store.versions.len().saturating_sub(1);
         for version in store.versions[..older].iter_mut().rev().take(KEPT - 1) {
-            version.scenarios = read(version).map(|candidate| scenarios(&candidate.policy)).unwrap_or_default();
+            if let Ok(candidate) = read(version) {
+                (version.scenarios, version.signers) = (scenarios(&candidate.policy), candidate.signers);
+            }
         }
         if let Some(version) = store.versions.last_mut() {
-            let candidate = read(version).map_err(|error| {
-                let path = folder.join(file_name(version.version, &version.digest));
-                PolicyError::Storage(format!(
-                    "policy {} is in force by the journal, but {} cannot be used: {error}; restore that file",
-                    version.version,
-                    path.display()
-                ))
-            })?;
-            version.scenarios = scenarios(&candidate.policy);
-            let (activated, by) = (version.activated, version.by.clone());
-            store.current = Some(Arc::new(Active { candidate, activated, by }));
+            let path = folder.join(file_name(version.version, &version.digest));
+            match read(version) {
+                Ok(candidate) => {
+                    (version.scenarios, version.signers) = (scenarios(&candidate.policy), candidate.signers.clone());
+                    let (activated, by) = (version.activated, version.by.clone());
+                    store.current = Some(Arc::new(Active { candidate, activated, by }));
+                }
+                Err(PolicyError::Refused(error)) => {
+                    store.untrusted = Some(format!(
+                        "policy {} was in force, and is not any more: {error}. Nothing is done until a newer one is \
+                         signed and pushed",
+                        version.version
+                    ));
+                }
+                Err(error) => {
+                    return Err(PolicyError::Storage(format!(
+                        "policy {} is in force by the journal, but {} cannot be used: {error}; restore that file",
+                        version.version,
+                        path.display()
+                    )));
+                }
+            }
         }
         Ok(store)
+    }
+
+    /// Why what was in force before this start is not in force: its signatures do not do any more.
+    #[must_use]
+    pub fn untrusted(&self) -> Option<&str> {
+        self.untrusted.as_deref()
     }
 
     /// The policy in force.
@@ -226,6 +272,7 @@ impl Policies {
             );
             return Err(PolicyError::Refused(message));
         }
+        signatures::write(&self.folder, candidate)?;
         let path = self.folder.join(file_name(candidate.version, &candidate.digest));
         let temporary = self.folder.join("new.tmp");
         let write = || -> io::Result<()> {
@@ -248,6 +295,7 @@ impl Policies {
             activated,
             by: by.clone(),
             scenarios: scenarios(&candidate.policy),
+            signers: candidate.signers.clone(),
         });
         if let Some(old) = self.versions.len().checked_sub(KEPT + 1).map(|i| &mut self.versions[i]) {
             let path = self.folder.join(file_name(old.version, &old.digest));
@@ -255,6 +303,7 @@ impl Policies {
             if let Err(error) = std::fs::remove_file(&path) {
                 tracing::debug!("cannot delete {}: {error}", path.display());
             }
+            signatures::remove(&self.folder, old.version, &old.digest);
         }
         let active = Arc::new(Active { candidate, activated, by });
         self.current = Some(Arc::clone(&active));

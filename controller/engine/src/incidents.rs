@@ -3,6 +3,7 @@
 //! restart are one path.
 
 mod book;
+pub(crate) mod breach;
 mod history;
 mod ids;
 pub(crate) mod rails;

@@ -53,7 +53,7 @@ impl Core {
                 }
                 Ok(()) => {
                     let (version, digest) = (candidate.version, candidate.digest.clone());
-                    let pushed = json!({ "version": version, "digest": digest });
+                    let pushed = json!({ "version": version, "digest": digest, "signed_by": candidate.signers });
                     self.event(now, EventBody::PolicyActivated { version, digest, by: by.clone() });
                     self.effects.push_back(Effect::Activate(candidate, by));
                     Ok(pushed)

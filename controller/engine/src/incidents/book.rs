@@ -12,6 +12,7 @@ use skynet_model::name::{CommandId, IncidentId, ScenarioName, ServerId};
 use skynet_model::series::{Labels, Reading};
 use skynet_model::time::Timestamp;
 
+use super::breach::Breaches;
 use super::history::{History, trouble_key};
 use super::ids;
 
@@ -44,6 +45,8 @@ pub(crate) struct Book {
     pub(crate) halted: Option<(String, String)>,
     /// Incidents a person has yet to hear of: the journal may end between the change and the notice.
     pub(crate) untold: BTreeSet<IncidentId>,
+    /// What people were told of things asked of servers that nobody signed.
+    pub(crate) breaches: Breaches,
     /// The live incident of each trouble.
     live: BTreeMap<String, IncidentId>,
     ended: VecDeque<IncidentId>,
@@ -98,6 +101,7 @@ impl Book {
                 if let Some(incident) = &notice.incident {
                     self.untold.remove(incident);
                 }
+                self.breaches.told(time, &notice.id);
             }
             EventBody::Halted { by, reason } => self.halted = Some((by.clone(), reason.clone())),
             EventBody::Resumed { .. } => self.halted = None,
