@@ -17,6 +17,15 @@ pub enum Input {
         /// All its labels.
         labels: Labels,
     },
+    /// An operator gave a server other labels.
+    Relabelled {
+        /// Which.
+        server: ServerId,
+        /// All its labels.
+        labels: Labels,
+        /// Who.
+        by: String,
+    },
     /// A session began. All series of the server are unknown until read again.
     Connected {
         /// Which.

@@ -21,16 +21,11 @@ impl Engine {
         now: Timestamp,
         incident: &Incident,
         what: &str,
-        (rail, stop): (Rail, Stop),
+        held: (Rail, Stop),
         out: &mut Vec<Output>,
     ) -> Step {
-        let works = |rail: Rail| rail == Rail::Maintenance;
-        let before = incident.hold.as_ref();
-        let since = before.filter(|h| works(h.rail) == works(rail)).map_or(now, |h| h.since);
-        if before.is_none_or(|h| h.rail != rail) {
-            let hold = Hold { rail, why: stop.why.clone(), since };
-            self.emit(now, EventBody::IncidentHeld { incident: incident.id.clone(), hold }, out);
-        }
+        let since = self.note(now, incident, &held, out);
+        let (rail, stop) = held;
         let last = match stop.patience {
             Patience::None => now,
             Patience::Usual => since.plus(self.settings.hold_patience),
@@ -44,6 +39,24 @@ impl Engine {
             return Step::Moved;
         }
         Step::Stay(Some(stop.until.filter(|at| *at > now).map_or(last, |at| at.min(last))))
+    }
+
+    /// Journals what holds a step back, when it is another rail than before. Gives since when it is held.
+    pub(crate) fn note(
+        &mut self,
+        now: Timestamp,
+        incident: &Incident,
+        (rail, stop): &(Rail, Stop),
+        out: &mut Vec<Output>,
+    ) -> Timestamp {
+        let works = |rail: Rail| rail == Rail::Maintenance;
+        let before = incident.hold.as_ref();
+        let since = before.filter(|h| works(h.rail) == works(*rail)).map_or(now, |h| h.since);
+        if before.is_none_or(|h| h.rail != *rail) {
+            let hold = Hold { rail: *rail, why: stop.why.clone(), since };
+            self.emit(now, EventBody::IncidentHeld { incident: incident.id.clone(), hold }, out);
+        }
+        since
     }
 
     /// Whether the incident's server is worked on: then nothing at all is decided about it.

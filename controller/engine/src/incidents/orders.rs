@@ -145,12 +145,15 @@ impl Engine {
 
     /// Which step comes next, from 0.
     fn next_step(&self, incident: &Incident) -> usize {
-        incident.steps.len()
+        incident.step() as usize
     }
 
     /// The servers the next step is for.
     fn targets_of(&self, incident: &Incident) -> Vec<ServerId> {
-        incident.server().cloned().into_iter().collect()
+        match &incident.chosen {
+            Some(chosen) if chosen.step == incident.step() => chosen.servers.clone(),
+            Some(_) | None => incident.server().cloned().into_iter().collect(),
+        }
     }
 
     /// Steps that wait for approval, and those that have it and are not done yet; oldest incident first.

@@ -63,6 +63,17 @@ pub(crate) struct Stop {
     pub(crate) patience: Patience,
 }
 
+impl Stop {
+    /// Whether it is no longer waited for: waiting would not help, or `last` has come.
+    pub(crate) fn is_lost(&self, now: Timestamp, last: Timestamp) -> bool {
+        match self.patience {
+            Patience::None => true,
+            Patience::Usual => now >= last,
+            Patience::Endless => false,
+        }
+    }
+}
+
 fn wait(why: String) -> Option<Stop> {
     Some(Stop { why, until: None, patience: Patience::Usual })
 }
