@@ -141,7 +141,9 @@ impl App {
         journal.compact_if_due();
         let policies = Policies::open(&config.data_dir.join("policy"), &events, &terms)?;
         if terms.trust.is_insecure() {
-            tracing::warn!("INSECURE: policy without signatures is taken (insecure_unsigned); only for trying things out");
+            tracing::warn!(
+                "INSECURE: policy without signatures is taken (insecure_unsigned); only for trying things out"
+            );
         }
         let untrusted = policies.untrusted().map(str::to_owned);
         let pending = pending_notices(&events);

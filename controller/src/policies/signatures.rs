@@ -28,9 +28,8 @@ pub(super) fn write(folder: &Path, candidate: &Candidate) -> Result<(), PolicyEr
         file.sync_all()?;
         std::fs::rename(&temporary, &path)
     };
-    written().map_err(|e| {
-        PolicyError::Storage(format!("cannot write {}: {e}; see that the disk has room", path.display()))
-    })
+    written()
+        .map_err(|e| PolicyError::Storage(format!("cannot write {}: {e}; see that the disk has room", path.display())))
 }
 
 /// The signatures of a stored bundle; none where it has none.

@@ -11,9 +11,9 @@ use skynet_model::event::{Event, EventBody};
 use skynet_model::policy::Bundle;
 use skynet_model::time::Timestamp;
 
+use super::bundles::{self, Stored};
 use super::state::State;
 use super::walk::{self, There, Walker};
-use super::bundles::{self, Stored};
 use super::{FORMAT, Keys, Settings, Trouble};
 use crate::journal::{Connection, write_anew};
 

@@ -84,7 +84,8 @@ impl Engine {
         self.remark(now, Some(server.clone()), asked.topic(), message, out);
         // FNV-1a: only to tell reasons apart.
         let key = format!("{}\0{version}\0{reason}", asked.topic());
-        let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let hash =
+            key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
         let Ok(id) = NoticeId::new(&format!("{PREFIX}{hash:016x}")) else { return };
         if !self.book.breaches.may_tell(now, &id) {
             return;

@@ -84,8 +84,13 @@ pub(in super::super) async fn build(
             let mut page = Page::new();
             page.line([
                 Ink::Green.on(format!("policy v{version}")),
-                format!(" of fleet {} is in {out}, {} bytes, expires {}", bundle.fleet, bytes.len(), to_the_second(expires))
-                    .into(),
+                format!(
+                    " of fleet {} is in {out}, {} bytes, expires {}",
+                    bundle.fleet,
+                    bytes.len(),
+                    to_the_second(expires)
+                )
+                .into(),
             ]);
             page.line([format!("digest {digest}").into()]);
             let count = policy.fleet.signers.max(1);
@@ -100,7 +105,8 @@ fn expiry(asked: &Build<'_>) -> Result<Timestamp, Failure> {
     let expires = match asked.expires {
         Some(text) => {
             let time = text.parse::<jiff::Timestamp>();
-            let time = time.map_err(|_| Failure::Usage(format!("--expires {text} is no instant like 2027-02-01T00:00:00Z")))?;
+            let time =
+                time.map_err(|_| Failure::Usage(format!("--expires {text} is no instant like 2027-02-01T00:00:00Z")))?;
             Timestamp(time.as_millisecond())
         }
         None => {

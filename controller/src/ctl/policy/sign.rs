@@ -30,7 +30,8 @@ pub(in super::super) fn sign(
     let read = read_bundle(bundle)?;
     let bytes = read.encode();
     let target = target(bundle, key, name)?;
-    let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("ssh-keygen cannot be run: {error}; install it"));
+    let failed =
+        |error: &dyn std::fmt::Display| Failure::Failed(format!("ssh-keygen cannot be run: {error}; install it"));
     // From standard input to standard output: passphrase, agent and touch go by the terminal, as its user knows them.
     let input = File::open(bundle).map_err(|e| Failure::Failed(format!("cannot read {}: {e}", bundle.display())))?;
     let run = Command::new("ssh-keygen")
@@ -73,7 +74,9 @@ fn target(bundle: &Path, key: &Path, name: Option<&str>) -> Result<PathBuf, Fail
         Some(name) => name.to_owned(),
     };
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'@')) {
-        return Err(Failure::Usage(format!("`{name}` is no name for a file: say --name with letters, digits, - and _")));
+        return Err(Failure::Usage(format!(
+            "`{name}` is no name for a file: say --name with letters, digits, - and _"
+        )));
     }
     let named = bundle.with_file_name(format!("{file}.{name}.sig"));
     if named.exists() {
@@ -87,7 +90,8 @@ fn target(bundle: &Path, key: &Path, name: Option<&str>) -> Result<PathBuf, Fail
 /// # Errors
 /// The folder or a signature cannot be read, or there are too many.
 pub(super) fn beside(bundle: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> {
-    let failed = |path: &Path, error: std::io::Error| Failure::Failed(format!("cannot read {}: {error}", path.display()));
+    let failed =
+        |path: &Path, error: std::io::Error| Failure::Failed(format!("cannot read {}: {error}", path.display()));
     let folder = bundle.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let start = format!("{}.", bundle.file_name().unwrap_or_default().to_string_lossy());
     let mut paths = Vec::new();
@@ -102,7 +106,9 @@ pub(super) fn beside(bundle: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> 
     paths.sort();
     if paths.len() > MAX_SIGNATURES {
         let (count, place) = (paths.len(), bundle.display());
-        return Err(Failure::Failed(format!("there are {count} signatures beside {place}; at most {MAX_SIGNATURES} are sent")));
+        return Err(Failure::Failed(format!(
+            "there are {count} signatures beside {place}; at most {MAX_SIGNATURES} are sent"
+        )));
     }
     let read = |path: PathBuf| match folder::read_file(&path, MAX_SIGNATURE_BYTES) {
         Ok(bytes) => Ok((path, bytes)),

@@ -74,12 +74,12 @@ pub(in super::super) fn verify(
     }
 }
 
-
 fn page(bundle: &Bundle, digest: &str, good: &[Signer]) -> Page {
     let mut page = Page::new();
     page.line([
         Ink::Green.on("good"),
-        format!(": policy v{} of fleet {}, expires {}", bundle.version, bundle.fleet, to_the_second(bundle.expires)).into(),
+        format!(": policy v{} of fleet {}, expires {}", bundle.version, bundle.fleet, to_the_second(bundle.expires))
+            .into(),
     ]);
     page.line([format!("digest {digest}").into()]);
     for signer in good {
