@@ -20,8 +20,8 @@ use skynet_model::name::{IncidentId, ServerId};
 use skynet_model::policy::{Policy, Scenario};
 use skynet_model::time::{Span, Timestamp};
 
-use evaluator::{Evaluator, Firing, MAX_INSTANCES, MAX_SERIES, Signal, Site};
-pub use evaluator::{Hot, Seat};
+use evaluator::{Evaluator, Firing, MAX_INSTANCES, MAX_SERIES, MAX_WINDOWS, Signal, Site};
+pub use evaluator::{Hot, Past, Seat};
 use incidents::Book;
 use incidents::rails::{Settings, Startup};
 use timers::{Timer, Timers};
@@ -203,6 +203,13 @@ impl Engine {
                             "{server} has more than {MAX_SERIES} series; the rest is not watched: run fewer sensors"
                         );
                         self.remark(now, Some(server), "series_capped", message, out);
+                    }
+                    Signal::WindowsCapped { server } => {
+                        let message = format!(
+                            "conditions look back over more than {MAX_WINDOWS} series of {server}; the rest is unknown: \
+                             choose label sets with `where`"
+                        );
+                        self.remark(now, Some(server), "windows_capped", message, out);
                     }
                 }
             }

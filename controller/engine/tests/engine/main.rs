@@ -4,9 +4,11 @@
 
 mod catalogue;
 mod conditions;
+mod folds;
 mod policy;
 mod property;
 mod rails;
 mod restart;
 mod steps;
+mod windows;
 mod world;
