@@ -99,7 +99,7 @@ impl Server {
         let rules = pass.rules;
         for (number, rule) in rules.list.iter().enumerate() {
             let number = number as u32;
-            if self.is_about(number) {
+            if self.is_about(number) && !rule.asked {
                 self.join_from(number, rule, &sources(rule, rules), Labels::default(), pass);
             }
         }
@@ -134,7 +134,7 @@ impl Server {
     }
 
     /// The value of a slot that tests a label: 1 or 0.
-    fn text(&self, slot: &Slot, labels: &Labels) -> Option<f64> {
+    pub(super) fn text(&self, slot: &Slot, labels: &Labels) -> Option<f64> {
         let Slot::Text(test) = slot else { return None };
         let from = if test.of_server { &self.labels } else { labels };
         let equal = from.get(&test.label).unwrap_or_default() == test.text;
@@ -284,7 +284,8 @@ impl Server {
     pub(super) fn tidy(&mut self, i: u32, pass: &mut Pass<'_>) {
         let Some(instance) = self.instances.get(i) else { return };
         let Some(rule) = pass.rules.get(instance.rule) else { return };
-        let broken = !self.is_about(instance.rule)
+        let broken = rule.asked
+            || !self.is_about(instance.rule)
             || rule.joined().any(|(slot, _)| instance.bound.get(slot) == Some(&None))
             || self.lost_its_group(instance, rule, pass.rules);
         if !broken || !instance.is_idle() {

@@ -163,7 +163,7 @@ fn all_mistakes_of_a_condition_are_told_with_their_places() {
         ("(load.one > 1", "@0 `(` is never closed"),
         ("load.one > 1)", "@12 `)` closes nothing"),
         ("load.one > \"x", "@11 the text is not closed: a \" is missing"),
-        ("load.one > true", "@11 `>` takes numbers, this is true or false"),
+        ("load.one > true", "@11 `>` takes numbers, this is true or false: join comparisons with `&&`"),
         ("(load.one > 1) + 1 > 2", "@1 `+` takes numbers, this is true or false"),
         ("load.one == \"x\"", "@12 text may only be compared with a label: `label.user == \"www\"`"),
         ("label.user == 3", "@14 a label is text: compare it with text between quotes"),
