@@ -5,6 +5,7 @@
 mod approvals;
 mod catalogue;
 mod conditions;
+mod folds;
 mod maintenance;
 mod policy;
 mod property;
@@ -18,4 +19,5 @@ mod silences;
 mod steps;
 mod targets;
 mod tiers;
+mod windows;
 mod world;
