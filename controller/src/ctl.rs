@@ -101,6 +101,9 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
         }
         Command::Query(args) => query::run(&socket, &args, catalogue, printer).await,
         Command::Policy(PolicyCommand::Check { dir, output }) => policy::check(&dir, catalogue, output, printer),
+        Command::Policy(PolicyCommand::Test { dir, run, output }) => {
+            policy::test::run(&dir, run.as_deref(), catalogue, output, printer)
+        }
         Command::Policy(PolicyCommand::Push { source, version, insecure_unsigned, output }) => {
             policy::push(&socket, &source, version, insecure_unsigned, catalogue, output, printer).await
         }

@@ -21,6 +21,7 @@ pub mod policies;
 pub mod progress;
 pub mod store;
 pub mod web;
+pub mod workbench;
 
 #[cfg(test)]
 mod fixture;

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 /// Talks to the Skynet controller of this machine.
 ///
-/// Exit codes: 0 done; 1 failed, or `policy check` found mistakes; 2 wrong usage; 3 the controller cannot be reached.
+/// Exit codes: 0 done; 1 failed, or `policy check` or `test` found mistakes; 2 wrong usage; 3 the controller cannot be reached.
 #[derive(Debug, Parser)]
 #[command(name = "skynetctl", version, arg_required_else_help = true, max_term_width = 110)]
 pub struct Args {
@@ -161,6 +161,17 @@ pub enum PolicyCommand {
         /// The folder.
         dir: PathBuf,
         /// How to print the mistakes.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Run the tests that ship with a policy (`*.test.yaml`) in virtual time. Asks no controller; exits with 1 if one fails.
+    Test {
+        /// The folder.
+        dir: PathBuf,
+        /// Only tests whose names fit; `*` stands for any text.
+        #[arg(long, value_name = "GLOB")]
+        run: Option<String>,
+        /// How to print what came of them.
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },

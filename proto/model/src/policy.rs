@@ -5,6 +5,7 @@
 
 mod bundle;
 mod load;
+mod reads;
 mod render;
 mod select;
 
