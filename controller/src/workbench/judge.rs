@@ -127,7 +127,7 @@ impl<'t> Judge<'t> {
             && scenario.scope == Scope::Server
             && !self.policy.applies(scenario, labels)
         {
-            return format!("{name} does not apply to {server}{labels}: see its `where`, and the `match` of profiles");
+            return format!("{name} does not apply to {server} {labels}: see its `where`, and the `match` of profiles");
         }
         if incidents.iter().any(|i| i.scenario == *name) {
             return format!("no such incident of {name} opened, but others did");

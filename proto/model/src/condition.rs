@@ -220,6 +220,16 @@ impl Condition {
         Ok(Self { source: source.to_owned(), slots, program })
     }
 
+    /// Parses and lowers an expression whose value is a number: [`Condition::value`] gives it.
+    ///
+    /// # Errors
+    /// Every mistake found.
+    pub fn compile_number(source: &str, catalogue: &Catalogue) -> Result<Self, Vec<ConditionError>> {
+        let tokens = scan::scan(source)?;
+        let (slots, program) = lower::lower_number(source, &tokens, catalogue)?;
+        Ok(Self { source: source.to_owned(), slots, program })
+    }
+
     /// The text it was compiled from.
     #[must_use]
     pub fn source(&self) -> &str {

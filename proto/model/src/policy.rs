@@ -6,10 +6,9 @@
 mod bundle;
 mod load;
 mod reads;
+mod rails;
 mod render;
 mod select;
-
-pub use select::fits;
 mod template;
 pub mod test;
 
@@ -20,7 +19,9 @@ use serde::{Deserialize, Serialize};
 
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES};
 pub use load::{File, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, load, load_sensors, load_tests};
+pub use rails::{RAILS, RailKind, RailSpec};
 pub use render::RenderError;
+pub use select::fits;
 
 use crate::condition::Condition;
 use crate::name::ScenarioName;
@@ -57,10 +58,11 @@ pub struct Fleet {
     pub name: String,
     /// k of the signers file.
     pub signers: u32,
-    /// Rails as written (`blast_radius`, `breaker_after`...), kept for the engine: ratios as 0..1.
+    /// Rails as written, by the names in [`RAILS`]: shares as 0..1, lengths of time in seconds. What is not written has
+    /// its default.
     pub rails: BTreeMap<String, f64>,
-    /// Shares of the fleet (0..1) or counts (1, 2...) a rollout goes through.
-    pub waves: Vec<f64>,
+    /// What a rollout goes through: rising, the last one everything.
+    pub waves: Vec<Wave>,
     /// How long each wave is watched.
     pub soak: Span,
 }
@@ -71,10 +73,20 @@ impl Default for Fleet {
             name: "default".to_owned(),
             signers: 1,
             rails: BTreeMap::new(),
-            waves: vec![1.0, 0.05, 0.25, 1.0],
+            waves: vec![Wave::Count(1), Wave::Share(0.05), Wave::Share(0.25), Wave::Share(1.0)],
             soak: Span::minutes(10),
         }
     }
+}
+
+/// One wave of a rollout: how many servers have the new policy at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wave {
+    /// So many servers.
+    Count(u32),
+    /// A share of the fleet, more than 0 and at most 1.
+    Share(f64),
 }
 
 /// Label matchers; every one must match, values may hold `*`. An empty one matches no server.

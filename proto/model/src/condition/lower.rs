@@ -33,6 +33,29 @@ pub(super) fn lower(
     tokens: &[Token<'_>],
     catalogue: &Catalogue,
 ) -> Result<(Vec<Slot>, Vec<Op>), Vec<ConditionError>> {
+    lower_as(source, tokens, catalogue, |lowering, root| lowering.truth(root, "the condition"))
+}
+
+/// The same for an expression whose value is a number.
+pub(super) fn lower_number(
+    source: &str,
+    tokens: &[Token<'_>],
+    catalogue: &Catalogue,
+) -> Result<(Vec<Slot>, Vec<Op>), Vec<ConditionError>> {
+    lower_as(source, tokens, catalogue, |lowering, root| {
+        if lowering.value(root) == Kind::Truth {
+            let message = "a number is needed here, this is true or false".to_owned();
+            lowering.fail(lowering.start(root), message, None);
+        }
+    })
+}
+
+fn lower_as(
+    source: &str,
+    tokens: &[Token<'_>],
+    catalogue: &Catalogue,
+    of: impl FnOnce(&mut Lowering<'_>, &IdedExpr),
+) -> Result<(Vec<Slot>, Vec<Op>), Vec<ConditionError>> {
     if tokens.is_empty() {
         return Err(vec![error(0, "the condition is empty: write one, like `cpu.busy_ratio > 0.9`".to_owned())]);
     }
@@ -40,7 +63,7 @@ pub(super) fn lower(
     let (root, info) = parsed.map_err(|e| vec![syntax_error(source, tokens, &e)])?;
     let mut lowering =
         Lowering { tokens, info: &info, catalogue, slots: Vec::new(), ops: Vec::new(), errors: Vec::new() };
-    lowering.truth(&root, "the condition");
+    of(&mut lowering, &root);
     if lowering.errors.is_empty() && !program::fits(&lowering.ops) {
         lowering.errors.push(error(0, "the condition is nested too deep: split the scenario".to_owned()));
     }

@@ -7,6 +7,7 @@ mod params;
 mod people;
 mod profile;
 mod report;
+mod request;
 mod scenario;
 mod test;
 mod yaml;
@@ -45,9 +46,7 @@ pub struct File {
 }
 
 /// The kinds of documents, by their first key.
-const KINDS: [&str; 7] = ["contact", "fleet", "never", "profile", "route", "scenario", "script"];
-/// Kinds that a later release will know.
-const LATER: [&str; 2] = ["customer", "request"];
+const KINDS: [&str; 9] = ["contact", "customer", "fleet", "never", "profile", "request", "route", "scenario", "script"];
 
 /// A document that could be parsed.
 struct Document<'f> {
@@ -63,6 +62,7 @@ struct Document<'f> {
 struct Names {
     contacts: BTreeSet<String>,
     profiles: BTreeSet<String>,
+    requests: BTreeSet<String>,
     routes: BTreeSet<String>,
     scripts: BTreeSet<String>,
 }
@@ -72,6 +72,7 @@ impl Names {
         let names = match kind {
             "contact" => &mut self.contacts,
             "profile" => &mut self.profiles,
+            "request" => &mut self.requests,
             "route" => &mut self.routes,
             "script" => &mut self.scripts,
             _ => return,
@@ -139,11 +140,18 @@ fn load_kinds(files: &[File], catalogue: &Catalogue, kinds: &[&str]) -> Result<P
     check_unique(&documents, &mut diagnostics);
     let mut policy = Policy::default();
     let scripts = read_scripts(&documents, &mut diagnostics);
+    if kinds.contains(&"request") {
+        policy.requests = request::requests(&documents, &mut diagnostics);
+    }
+    let mut mails = BTreeMap::new();
     for document in documents.iter().filter(|d| kinds.contains(&d.kind)) {
         if diagnostics.len() > MAX_DIAGNOSTICS {
             break;
         }
         let mut report = Report { file: document.file, diagnostics: Vec::new() };
+        if document.kind == "customer" {
+            request::own_addresses(document, &mut mails, &mut report);
+        }
         read(document, &names, &scripts, catalogue, &mut policy, &mut report);
         diagnostics.append(&mut report.diagnostics);
     }
@@ -195,9 +203,7 @@ fn document<'f>(file: &'f File, chunk: &Chunk<'_>, names: &mut Names, report: &m
         return None;
     }
     let Some(kind) = KINDS.into_iter().find(|k| *k == key.text) else {
-        if LATER.contains(&key.text.as_str()) {
-            report.at(key.place, format!("`{}` is not supported by this release", key.text));
-        } else if key.text == "test" {
+        if key.text == "test" {
             report.at(key.place, "tests belong into files ending in `.test.yaml`".to_owned());
         } else {
             let suggestion = crate::diagnostic::nearest(&key.text, KINDS).filter(|_| key.text.len() <= 64);
@@ -284,9 +290,14 @@ fn read(
                 policy.contacts.insert(name, contact);
             }
         }
+        "customer" => {
+            if let Some(customer) = request::customer(document, &mut fields, names, report) {
+                policy.customers.insert(name, customer);
+            }
+        }
         "fleet" => policy.fleet = fleet::fleet(document, &mut fields, report),
         "never" => {
-            if let Some(never) = fleet::never(document, &mut fields, catalogue, report) {
+            if let Some(never) = fleet::never(document, &mut fields, names, catalogue, report) {
                 policy.nevers.insert(name, never);
             }
         }
@@ -297,13 +308,13 @@ fn read(
             policy.routes.insert(name, people::route(document, &mut fields, names, report));
         }
         "scenario" => {
-            let context = scenario::Context { names, scripts, catalogue };
+            let context = scenario::Context { names, scripts, requests: &policy.requests, catalogue };
             let scenario = scenario::scenario(document, &mut fields, &context, report);
             if let (Some(scenario), Ok(name)) = (scenario, ScenarioName::new(&name)) {
                 policy.scenarios.insert(name, Arc::new(scenario));
             }
         }
-        // Scripts have been read.
+        // Scripts and requests have been read.
         _ => return,
     }
     fields.finish(report);

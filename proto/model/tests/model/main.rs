@@ -4,5 +4,8 @@
 
 mod catalogue;
 mod conditions;
+mod documents;
 mod policies;
 mod random;
+mod signatures;
+mod signers;

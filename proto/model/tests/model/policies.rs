@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use skynet_model::diagnostic::Diagnostic;
 use skynet_model::name::{ScenarioName, ServerId};
 use skynet_model::policy::{
-    File, MAX_FILE_BYTES, MAX_FILES, Mode, Policy, Scenario, Severity, Target, Where, load, load_sensors,
+    File, MAX_FILE_BYTES, MAX_FILES, Mode, Policy, Scenario, Severity, Target, Wave, Where, load, load_sensors,
 };
 use skynet_model::series::Labels;
 use skynet_model::time::Span;
@@ -65,7 +65,7 @@ fn a_whole_policy_loads_as_it_is_written() {
     assert_eq!(policy.fleet.name, "example");
     assert_eq!(policy.fleet.rails["blast_radius"], 0.05);
     assert_eq!(policy.fleet.rails["cooldown"], 900.0);
-    assert_eq!(policy.fleet.waves, [1.0, 0.05, 0.25, 1.0]);
+    assert_eq!(policy.fleet.waves, [Wave::Count(1), Wave::Share(0.05), Wave::Share(0.25), Wave::Share(1.0)]);
     let sensors = policy.sensors_for(&web());
     let ids: Vec<&str> = sensors.iter().map(|s| s.id.as_str()).collect();
     assert_eq!(ids, ["cpu", "disk", "process", "service", "service:worker", "exec:queue"]);
@@ -183,8 +183,6 @@ fn mistakes_of_every_kind_are_told() {
         ("script: s\ninterpreter: /bin/sh\nbody: b\n...\nscript: t\n", "a document ends at `---` only"),
         ("- a\n", "p:1:1: a document is a mapping"),
         ("[a]: b\n", "p:1:1: a key must be a plain word"),
-        ("customer: acme\nservers: { a: b }\n", "p:1:1: `customer` is not supported by this release"),
-        ("request: unblock\n", "p:1:1: `request` is not supported by this release"),
         ("test: a sentence\n", "p:1:1: tests belong into"),
         ("scenari: x\n", "(did you mean `scenario`?)"),
         ("profile: No\n", "p:1:10: `No` is not a name"),
@@ -222,9 +220,9 @@ fn mistakes_of_every_kind_are_told() {
         ("scenario: a\nwhen: load.one > 1\nwhere: { profile: x }\n", "p:3:19: unknown profile `x`"),
         (
             "scenario: a\nwhen: load.one > 1\nscope: fleet\n",
-            "p:3:8: the scope `fleet` is not supported by this release",
+            "p:2:7: `load.one` is of one server, and the scope is `fleet`",
         ),
-        ("scenario: a\non_request: x\n", "p:2:1: `on_request` is not supported by this release"),
+        ("scenario: a\non_request: x\nrespond: []\n", "p:2:13: unknown request `x`"),
         ("scenario: a\nwhen: load.one > 1\nmode: enforced\n", "(did you mean `enforce`?)"),
         ("scenario: a\nwhen: load.one > 1\nfor: 2 minutes\n", "p:3:6: `2 minutes` is not a duration"),
         ("scenario: a\nwhen: load.one > 1\nfor: 40d\n", "p:3:6: `40d` is longer than 30 days"),
@@ -256,7 +254,7 @@ fn mistakes_of_every_kind_are_told() {
         ),
         (
             "scenario: a\nwhen: load.one > 1\nrespond: [{ do: service.start, target: request, with: { unit: x } }]\n",
-            "p:3:32: `target` is not supported",
+            "p:3:40: in the scope `server` a step is done on the incident's own server",
         ),
         (
             "scenario: a\nwhen: load.one > 1\nrespond: [{ do: service.start }]\n",

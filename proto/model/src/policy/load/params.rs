@@ -72,6 +72,8 @@ pub(super) struct Holes<'a> {
     pub(super) labels: &'a [String],
     /// Whether a series may bring labels of its own.
     pub(super) open: bool,
+    /// Whose labels they are, for the message.
+    pub(super) what: &'static str,
 }
 
 /// The parameters of a step as written, with `${label}` checked.
@@ -152,7 +154,10 @@ fn check_holes(node: &Node, kind: ParamKind, holes: &Holes<'_>, report: &mut Rep
         if !holes.open && !holes.labels.iter().any(|l| l == label) {
             let at = text.find(&format!("${{{label}}}")).map_or(0, |byte| text[..byte].chars().count());
             let has = if holes.labels.is_empty() { "none".to_owned() } else { holes.labels.join(", ") };
-            let message = format!("`${{{label}}}` is no label of this scenario's instances (they have: {has})");
+            let message = match holes.what {
+                "request's parameters" => format!("`${{{label}}}` is no parameter of the request (it has: {has})"),
+                what => format!("`${{{label}}}` is no label of this {what} (they have: {has})"),
+            };
             let suggestion = crate::diagnostic::nearest(label, holes.labels.iter().map(String::as_str));
             report.suggest(node.place_of(at), message, suggestion);
             fine = false;

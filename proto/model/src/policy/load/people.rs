@@ -89,7 +89,8 @@ fn target(node: &Node, names: &Names, report: &mut Report<'_>) -> Option<Target>
     }
 }
 
-fn mail(text: &str) -> Result<String, String> {
+/// A mail address, as written.
+pub(super) fn mail(text: &str) -> Result<String, String> {
     let parts = text.split_once('@').filter(|(user, host)| !user.is_empty() && !host.is_empty() && !host.contains('@'));
     let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | ',' | ';' | '"');
     if parts.is_none() || text.len() > 254 || text.contains(odd) {
@@ -98,7 +99,8 @@ fn mail(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn sms(text: &str) -> Result<String, String> {
+/// A telephone number with its country.
+pub(super) fn sms(text: &str) -> Result<String, String> {
     let digits =
         text.strip_prefix('+').filter(|d| (5..=15).contains(&d.len()) && d.bytes().all(|b| b.is_ascii_digit()));
     match digits {

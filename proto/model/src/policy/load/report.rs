@@ -188,14 +188,15 @@ impl<'n> Fields<'n> {
         node
     }
 
-    /// Reports a key that a later release will know. Whether it was there.
-    pub(super) fn later(&mut self, key: &'static str, report: &mut Report<'_>) -> bool {
+    /// Whether a key was written. Asks for nothing.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(k, _)| k.text == key)
+    }
+
+    /// Takes a key that must not be there; its place where it is all the same.
+    pub(super) fn refuse(&mut self, key: &'static str) -> Option<Place> {
         self.asked.push(key);
-        let found = self.entries.iter().find(|(k, _)| k.text == key);
-        if let Some((key, _)) = found {
-            report.at(key.place, format!("`{}` is not supported by this release", key.text));
-        }
-        found.is_some()
+        self.entries.iter().find(|(k, _)| k.text == key).map(|(key, _)| key.place)
     }
 
     /// Reports every key that was not asked for.
