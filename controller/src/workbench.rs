@@ -3,6 +3,7 @@
 //! The real engine in virtual time. What must never enter: a clock, a socket, a file, terminal output; who asks brings
 //! policy and readings, and gets told what happened.
 
+pub mod backtest;
 mod judge;
 mod servers;
 mod world;

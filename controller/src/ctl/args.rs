@@ -153,6 +153,25 @@ pub enum QueryOutput {
     Yaml,
 }
 
+/// What to try a policy out on.
+#[derive(Debug, clap::Args)]
+pub struct BacktestArgs {
+    /// A folder, or a bundle built from one.
+    pub source: PathBuf,
+    /// From when: so long ago (`24h`), or an instant (`2026-11-01T03:00:00Z`).
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    pub since: String,
+    /// Until when; now if not given.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// A server, or several; `*` stands for any text. Every server if not given.
+    #[arg(short, long = "server", value_name = "NAME")]
+    pub servers: Vec<String>,
+    /// How to print what was found.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
 /// What to do with policy.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
@@ -175,6 +194,8 @@ pub enum PolicyCommand {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Tell what a policy would have done over recorded history, beside what the one in force did. Changes nothing.
+    Backtest(BacktestArgs),
     /// Put a policy in force on the whole fleet. A folder is checked first.
     Push {
         /// A folder, or a bundle built from one.

@@ -1,5 +1,6 @@
 //! `policy check` and `policy push`.
 
+pub(super) mod backtest;
 mod snippet;
 pub(super) mod test;
 

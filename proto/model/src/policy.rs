@@ -5,8 +5,8 @@
 
 mod bundle;
 mod load;
-mod reads;
 mod rails;
+mod reads;
 mod render;
 mod select;
 mod template;
