@@ -147,9 +147,8 @@ impl Engine {
     fn outcome(&mut self, now: Timestamp, server: &ServerId, outcome: Outcome, out: &mut Vec<Output>) {
         let Some(id) = self.book.issue(&outcome.command).map(|issue| issue.incident.clone()) else { return };
         let Some(incident) = self.book.incidents.get(&id) else { return };
-        let is_open = |s: &StepRecord| {
-            s.command.id == outcome.command && s.command.server == *server && s.outcome.is_none()
-        };
+        let is_open =
+            |s: &StepRecord| s.command.id == outcome.command && s.command.server == *server && s.outcome.is_none();
         if incident.steps.iter().any(is_open) {
             self.emit(now, EventBody::CommandEnded { incident: id.clone(), outcome }, out);
             self.todo.push_back(id);

@@ -156,7 +156,12 @@ impl World {
     }
 
     /// Somebody asks for something on these servers.
-    pub(crate) fn ask(&mut self, request: &str, parameters: &[(&str, &str)], on: &[&str]) -> Result<IncidentId, String> {
+    pub(crate) fn ask(
+        &mut self,
+        request: &str,
+        parameters: &[(&str, &str)],
+        on: &[&str],
+    ) -> Result<IncidentId, String> {
         let asking = Asking {
             request: request.to_owned(),
             parameters: Labels::new(parameters.iter().copied()),
