@@ -106,6 +106,8 @@ pub(crate) struct Pass<'a> {
 struct Cell {
     server: Server,
     rules: Arc<Rules>,
+    /// The version the rules are of, where it is not the fleet's.
+    version: Option<u64>,
     found: Found,
     /// The newest time anything was done at.
     newest: Timestamp,
@@ -182,6 +184,8 @@ pub(crate) struct Firing {
 #[derive(Debug, Default)]
 pub(crate) struct Evaluator {
     pub(crate) rules: Arc<Rules>,
+    /// Versions besides the fleet's, and how many servers are assigned to each.
+    offers: BTreeMap<u64, (Arc<Rules>, usize)>,
     servers: Vec<Arc<Mutex<Cell>>>,
     index: BTreeMap<ServerId, u32>,
     pub(crate) signals: Vec<Signal>,
@@ -240,7 +244,8 @@ impl Evaluator {
             let number = self.servers.len() as u32;
             self.index.insert(id.clone(), number);
             let server = Server::new(number, id.clone(), labels.clone());
-            let cell = Cell { server, rules: Arc::clone(&self.rules), found: Found::default(), newest: now };
+            let (rules, found) = (Arc::clone(&self.rules), Found::default());
+            let cell = Cell { server, rules, version: None, found, newest: now };
             self.servers.push(Arc::new(Mutex::new(cell)));
         }
         self.with(id, now, timers, |server, pass| {
@@ -250,9 +255,11 @@ impl Evaluator {
         });
     }
 
-    /// Puts a policy in force. `kept` are scenarios of other text under which something still runs.
+    /// Puts a policy in force on all servers that have no version of their own, and on those that have this one. `kept`
+    /// are scenarios of other text under which something still runs there.
     pub(crate) fn set_policy(
         &mut self,
+        version: u64,
         policy: Arc<Policy>,
         kept: Vec<Arc<Scenario>>,
         now: Timestamp,
@@ -260,32 +267,97 @@ impl Evaluator {
     ) {
         self.rules = Arc::new(Rules::new(policy, kept));
         for number in 0..self.servers.len() as u32 {
-            let Some(cell) = self.cell(number) else { continue };
-            {
-                let mut cell = lock(cell);
-                let before = std::mem::replace(&mut cell.rules, Arc::clone(&self.rules));
-                let pending = cell.server.keep(&before);
-                let (server, mut pass) = cell.pass(now);
-                server.rebuild(pending, &mut pass);
+            if self.own_version(number).is_none_or(|own| own == version) {
+                self.change_rules(number, None, Arc::clone(&self.rules), now, timers);
             }
-            self.with_number(number, now, timers, |_, _| ());
         }
+        self.offers.remove(&version);
+    }
+
+    /// Makes a version known that servers may be assigned to.
+    pub(crate) fn offer(&mut self, version: u64, policy: Arc<Policy>) {
+        self.offers.entry(version).or_insert_with(|| (Arc::new(Rules::new(policy, Vec::new())), 0));
+    }
+
+    /// Lets a server be evaluated by an offered version, or by the fleet's (none). Versions that nobody has any more are
+    /// forgotten. False when the version is not offered.
+    pub(crate) fn assign(
+        &mut self,
+        number: u32,
+        version: Option<u64>,
+        kept: Vec<Arc<Scenario>>,
+        now: Timestamp,
+        timers: &mut Timers,
+    ) -> bool {
+        let rules = match version {
+            None => Arc::clone(&self.rules),
+            Some(version) => match self.offers.get(&version) {
+                Some((rules, _)) => Arc::clone(rules),
+                None => return false,
+            },
+        };
+        let rules = match &rules.policy {
+            Some(policy) if !kept.is_empty() => Arc::new(Rules::new(Arc::clone(policy), kept)),
+            Some(_) | None => rules,
+        };
+        self.change_rules(number, version, rules, now, timers);
+        true
+    }
+
+    fn change_rules(
+        &mut self,
+        number: u32,
+        version: Option<u64>,
+        rules: Arc<Rules>,
+        now: Timestamp,
+        timers: &mut Timers,
+    ) {
+        let Some(cell) = self.cell(number) else { return };
+        let left;
+        {
+            let mut cell = lock(cell);
+            left = std::mem::replace(&mut cell.version, version);
+            let before = std::mem::replace(&mut cell.rules, rules);
+            let pending = cell.server.keep(&before);
+            let (server, mut pass) = cell.pass(now);
+            server.rebuild(pending, &mut pass);
+        }
+        if let Some((_, servers)) = version.and_then(|version| self.offers.get_mut(&version)) {
+            *servers += 1;
+        }
+        if let Some((version, (_, servers))) = left.and_then(|left| Some((left, self.offers.get_mut(&left)?))) {
+            *servers = servers.saturating_sub(1);
+            if *servers == 0 {
+                self.offers.remove(&version);
+            }
+        }
+        self.with_number(number, now, timers, |_, _| ());
+    }
+
+    /// The version a server was assigned to; none: the fleet's.
+    pub(crate) fn own_version(&self, number: u32) -> Option<u64> {
+        lock(self.cell(number)?).version
+    }
+
+    /// The server's number.
+    pub(crate) fn number(&self, id: &ServerId) -> Option<u32> {
+        self.index.get(id).copied()
     }
 
     /// Where an incident is evaluated; none when its scenario's text is no longer known.
     pub(crate) fn site(&self, incident: &Incident) -> Option<Site> {
-        let rule = self.rules.find(&incident.scenario, &incident.digest)?;
         match &incident.subject {
-            Subject::Server(server) => self.spot(server, rule, incident).map(Site::Server),
-            Subject::Request(_) => Some(Site::Asked(rule)),
+            Subject::Server(server) => self.spot(server, incident).map(Site::Server),
+            Subject::Request(_) => self.rules.find(&incident.scenario, &incident.digest).map(Site::Asked),
             Subject::Cluster(_) | Subject::Fleet(_) => None,
         }
     }
 
     /// The instance that stands for an incident on a server.
-    fn spot(&self, server: &ServerId, rule: u32, incident: &Incident) -> Option<Spot> {
+    fn spot(&self, server: &ServerId, incident: &Incident) -> Option<Spot> {
         let server = *self.index.get(server)?;
         let cell = lock(self.cell(server)?);
+        let rule = cell.rules.find(&incident.scenario, &incident.digest)?;
         let instance = *cell.server.by_labels.get(&(rule, incident.labels.clone()))?;
         Some(Spot { server, instance })
     }
@@ -306,9 +378,9 @@ impl Evaluator {
         now: Timestamp,
         timers: &mut Timers,
     ) -> Option<Spot> {
-        let rule = self.rules.find(&incident.scenario, &incident.digest)?;
         let number = *self.index.get(server)?;
         let instance = self.with_number(number, now, timers, |server, pass| {
+            let rule = pass.rules.find(&incident.scenario, &incident.digest)?;
             let i = server.ensure(rule, incident.labels.clone(), pass)?;
             server.instances.get_mut(i)?.incident = Some(incident.id.clone());
             server.soil(i);
@@ -320,11 +392,14 @@ impl Evaluator {
 
     /// The scenario at a site.
     pub(crate) fn scenario(&self, site: Site) -> Option<Arc<Scenario>> {
-        let rule = match site {
-            Site::Server(spot) => lock(self.cell(spot.server)?).server.instances.get(spot.instance)?.rule,
-            Site::Asked(rule) => rule,
-        };
-        Some(Arc::clone(&self.rules.get(rule)?.scenario))
+        match site {
+            Site::Server(spot) => {
+                let cell = lock(self.cell(spot.server)?);
+                let rule = cell.server.instances.get(spot.instance)?.rule;
+                Some(Arc::clone(&cell.rules.get(rule)?.scenario))
+            }
+            Site::Asked(rule) => Some(Arc::clone(&self.rules.get(rule)?.scenario)),
+        }
     }
 
     /// How the conditions stand at a site.
@@ -337,9 +412,10 @@ impl Evaluator {
                 return Some(Look { when: Truth::True, clear: Truth::False, settled: false, current });
             }
         };
-        let server = &lock(self.cell(spot.server)?).server;
+        let cell = lock(self.cell(spot.server)?);
+        let server = &cell.server;
         let instance = server.instances.get(spot.instance)?;
-        let rule = self.rules.get(instance.rule)?;
+        let rule = cell.rules.get(instance.rule)?;
         Some(Look {
             when: server.board.head(spot.instance)?.when,
             clear: instance.clear,
@@ -372,9 +448,9 @@ impl Evaluator {
     fn spots(&self, incident: &Incident) -> Vec<Spot> {
         match self.site(incident) {
             Some(Site::Server(spot)) => vec![spot],
-            Some(Site::Asked(rule)) => {
+            Some(Site::Asked(_)) => {
                 let servers: BTreeSet<&ServerId> = incident.steps.iter().map(|r| &r.command.server).collect();
-                servers.into_iter().filter_map(|server| self.spot(server, rule, incident)).collect()
+                servers.into_iter().filter_map(|server| self.spot(server, incident)).collect()
             }
             None => Vec::new(),
         }
@@ -392,42 +468,39 @@ impl Evaluator {
     /// What an instance that fires is about.
     pub(crate) fn firing(&self, site: Site) -> Option<Firing> {
         let Site::Server(spot) = site else { return None };
-        lock(self.cell(spot.server)?).server.firing(spot.instance, &self.rules)
+        let cell = lock(self.cell(spot.server)?);
+        cell.server.firing(spot.instance, &cell.rules)
     }
 
     /// Whether an instance still fires.
     pub(crate) fn fires(&self, site: Site) -> bool {
         let Site::Server(spot) = site else { return false };
         let Some(cell) = self.cell(spot.server) else { return false };
-        let server = &lock(cell).server;
-        let Some(instance) = server.instances.get(spot.instance) else { return false };
-        let Some(rule) = self.rules.get(instance.rule) else { return false };
+        let cell = lock(cell);
+        let Some(instance) = cell.server.instances.get(spot.instance) else { return false };
+        let Some(rule) = cell.rules.get(instance.rule) else { return false };
         instance.incident.is_none() && instance.held.reached(rule.scenario.hold)
     }
 
     /// Instances whose `when` holds and whose `for` has not passed.
     pub(crate) fn pending(&self) -> Vec<Firing> {
         let of = |cell: &Arc<Mutex<Cell>>| {
-            let server = &lock(cell).server;
+            let cell = lock(cell);
+            let (server, rules) = (&cell.server, &cell.rules);
             let waiting = server.instances.iter().filter(|(_, i)| i.incident.is_none() && i.held.first().is_some());
-            waiting.filter_map(|(i, _)| server.firing(i, &self.rules)).collect::<Vec<_>>()
+            waiting.filter_map(|(i, _)| server.firing(i, rules)).collect::<Vec<_>>()
         };
         self.servers.iter().flat_map(of).collect()
     }
 
     /// Evaluates the instances of a scenario with these labels again: what stood in their way has ended.
     pub(crate) fn poke(&mut self, of: &Incident, now: Timestamp, timers: &mut Timers) {
-        let rules: Vec<u32> = (0u32..)
-            .zip(&self.rules.list)
-            .filter(|(_, rule)| rule.scenario.name == of.scenario)
-            .map(|(number, _)| number)
-            .collect();
         let asked = of.subject.is_request().then(|| of.steps.iter().map(|r| r.command.server.clone()));
         let servers: BTreeSet<ServerId> = of.server().cloned().into_iter().chain(asked.into_iter().flatten()).collect();
         for server in servers {
             self.with(&server, now, timers, |server, pass| {
-                for rule in &rules {
-                    if let Some(i) = server.by_labels.get(&(*rule, of.labels.clone())).copied() {
+                for (rule, _) in (0u32..).zip(&pass.rules.list).filter(|(_, rule)| rule.scenario.name == of.scenario) {
+                    if let Some(i) = server.by_labels.get(&(rule, of.labels.clone())).copied() {
                         let ours = server.instances.get(i).is_some_and(|i| i.incident.as_ref() == Some(&of.id));
                         if ours {
                             server.release(i, pass);

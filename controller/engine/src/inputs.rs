@@ -14,10 +14,11 @@ use crate::{Engine, Input, Output, await_server};
 impl Engine {
     pub(crate) fn take(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output>) {
         match input {
-            Input::Labelled { server, labels } => self.labelled(now, server, labels, out),
+            Input::Labelled { server, labels } => self.labelled(now, server, labels, None, out),
+            Input::Relabelled { server, labels, by } => self.labelled(now, server, labels, Some(by), out),
             Input::Connected { server, boot, version } => {
                 if self.evaluator.server(&server).is_none() {
-                    self.labelled(now, server.clone(), Labels::default(), out);
+                    self.labelled(now, server.clone(), Labels::default(), None, out);
                 }
                 let event = EventBody::ServerConnected { server: server.clone(), boot: boot.clone(), version };
                 self.emit(now, event, out);
@@ -52,9 +53,37 @@ impl Engine {
             }
             Input::Acknowledge { incident, by, comment } => {
                 if self.book.incidents.get(&incident).is_some_and(|i| !i.state.is_end()) {
-                    self.todo.push_back(incident.clone());
+                    let id = incident.clone();
+                    self.todo.push_back(id.clone());
                     self.emit(now, EventBody::IncidentAcknowledged { incident, by, comment }, out);
+                    self.tell(now, &id, out);
                 }
+            }
+            Input::Approve { incident, by, comment } => self.approve(now, &incident, by, comment, out),
+            Input::Silence(silence) => {
+                self.emit(now, EventBody::SilenceAdded { silence }, out);
+                self.tell_all(now, out);
+            }
+            Input::ExpireSilence { id, by } => {
+                if self.book.standing.has(&id) {
+                    self.emit(now, EventBody::SilenceExpired { id, by }, out);
+                    self.tell_all(now, out);
+                }
+            }
+            Input::StartMaintenance(maintenance) => {
+                self.emit(now, EventBody::MaintenanceStarted { maintenance }, out);
+                self.maintenance_changed(now, out);
+            }
+            Input::EndMaintenance { id, by } => {
+                if self.book.standing.has(&id) {
+                    self.emit(now, EventBody::MaintenanceEnded { id, by }, out);
+                    self.maintenance_changed(now, out);
+                }
+            }
+            Input::Term { version, activated, expires } => {
+                self.term = Some((version, activated, expires));
+                self.mind_expiry(now, out);
+                self.recheck(|i| i.hold.as_ref().is_some_and(|h| h.rail == Rail::Expired));
             }
             Input::Halt { by, reason } => {
                 if self.book.halted.is_none() {
@@ -76,12 +105,21 @@ impl Engine {
         }
     }
 
-    fn labelled(&mut self, now: Timestamp, server: ServerId, labels: Labels, out: &mut Vec<Output>) {
+    fn labelled(
+        &mut self,
+        now: Timestamp,
+        server: ServerId,
+        labels: Labels,
+        by: Option<String>,
+        out: &mut Vec<Output>,
+    ) {
         let known = self.evaluator.server(&server).map(|s| s.labels == labels);
-        if known == Some(true) && self.book.servers.contains_key(&server) {
+        // What an operator says is on record even if it changes nothing.
+        if by.is_none() && known == Some(true) && self.book.servers.contains_key(&server) {
             return;
         }
-        self.emit(now, EventBody::ServerLabelled { server: server.clone(), labels: labels.clone() }, out);
+        self.emit(now, EventBody::ServerLabelled { server: server.clone(), labels: labels.clone(), by }, out);
+        self.tell_all(now, out);
         self.evaluator.label(&server, &labels, now, &mut self.timers);
         if known.is_none() {
             await_server(&self.evaluator, &mut self.timers, &server, now);

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use skynet_model::event::{Event, EventBody};
-use skynet_model::incident::{Incident, State};
+use skynet_model::incident::{Incident, Rail, State};
 use skynet_model::name::{IncidentId, ServerId};
 use skynet_model::policy::{Policy, Scenario};
 use skynet_model::time::{Span, Timestamp};
@@ -24,7 +24,9 @@ use evaluator::{Evaluator, Firing, MAX_INSTANCES, MAX_SERIES, Signal, Site, Spot
 pub use evaluator::{Hot, Seat};
 pub use incidents::Asking;
 use incidents::Book;
+pub use incidents::orders::{Awaiting, MAX_MAINTENANCE, MAX_SILENCE};
 use incidents::rails::{Settings, Startup};
+pub use incidents::standing::Approval;
 use timers::{Timer, Timers};
 pub use words::{Input, Output, Sweep, SweepEnd};
 
@@ -43,6 +45,10 @@ pub struct Engine {
     settings: Settings,
     startup: Startup,
     journal_blocked: bool,
+    /// The version in force, since when, and when it expires.
+    term: Option<(u64, Timestamp, Timestamp)>,
+    /// The rail that is left out, in tests.
+    without: Option<Rail>,
     /// Incidents to be advanced.
     todo: VecDeque<IncidentId>,
 }
@@ -52,6 +58,13 @@ impl Engine {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same without one rail: tests show by it what the rail is there for.
+    #[cfg(feature = "mutation")]
+    #[must_use]
+    pub fn without_rail(self, rail: Rail) -> Self {
+        Self { without: Some(rail), ..self }
     }
 
     /// Folds one journalled event.
@@ -71,15 +84,64 @@ impl Engine {
         self.timers.set(Timer::Startup, wait);
     }
 
-    /// Puts a policy in force (after its `PolicyActivated` event is journalled, and after replay).
+    /// Puts a policy in force (after its `PolicyActivated` event is journalled, and after replay): the fleet's rails and
+    /// routes, and the scenarios of every server that is not assigned to another version.
     pub fn set_policy(&mut self, now: Timestamp, version: u64, policy: Arc<Policy>, out: &mut Vec<Output>) {
         self.version = version;
         self.settings = Settings::of(&policy.fleet.rails);
+        self.startup.share = Some(self.settings.startup_share);
         let live = self.book.live();
+        let follows = |own: Option<u64>| own.is_none_or(|own| own == version);
+        let kept = self.still_run(&policy, |server| {
+            server.and_then(|id| self.evaluator.number(id)).is_none_or(|n| follows(self.evaluator.own_version(n)))
+        });
+        self.policy = Some(Arc::clone(&policy));
+        self.evaluator.set_policy(version, policy, kept, now, &mut self.timers);
+        for id in live {
+            self.resume(now, &id);
+        }
+        self.maintenance_changed(now, out);
+        self.mind_breaker(now, out);
+        self.mind_expiry(now, out);
+        self.pump(now, out);
+    }
+
+    /// Evaluates a server, and renders its commands, by `version` of `policy` from now on: what its agent runs while a
+    /// rollout is under way. The version in force is the fleet's; a version that no server has any more is forgotten.
+    pub fn assign(
+        &mut self,
+        now: Timestamp,
+        server: &ServerId,
+        version: u64,
+        policy: &Arc<Policy>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(number) = self.evaluator.number(server).filter(|_| self.version_of(Some(server)) != version) else {
+            return;
+        };
+        let own = (version != self.version).then_some(version);
+        if own.is_some() {
+            self.evaluator.offer(version, Arc::clone(policy));
+        }
+        let kept = self.still_run(policy, |of| of == Some(server));
+        self.evaluator.assign(number, own, kept, now, &mut self.timers);
+        self.resume_all_of(now, server);
+        self.pump(now, out);
+    }
+
+    /// The version a server is evaluated by; the fleet's for what is about no server.
+    #[must_use]
+    pub fn version_of(&self, server: Option<&ServerId>) -> u64 {
+        let own = server.and_then(|id| self.evaluator.number(id)).and_then(|n| self.evaluator.own_version(n));
+        own.unwrap_or(self.version)
+    }
+
+    /// Scenarios that `policy` has not in this text and under which something runs on these servers: it ends, and is
+    /// verified, under its own text.
+    fn still_run(&self, policy: &Policy, on: impl Fn(Option<&ServerId>) -> bool) -> Vec<Arc<Scenario>> {
         let mut kept: Vec<Arc<Scenario>> = Vec::new();
-        for incident in live.iter().filter_map(|id| self.book.incidents.get(id)) {
-            // What runs ends, and is verified, under its own text.
-            let runs = matches!(incident.state, State::Acting | State::Verifying);
+        for incident in self.book.live().iter().filter_map(|id| self.book.incidents.get(id)) {
+            let runs = matches!(incident.state, State::Acting | State::Verifying) && on(incident.server());
             let same = |s: &Scenario| s.name == incident.scenario && s.digest == incident.digest;
             let known = policy.scenarios.values().chain(&kept).any(|s| same(s));
             if runs && !known {
@@ -87,15 +149,7 @@ impl Engine {
                 kept.extend(site.and_then(|site| self.evaluator.scenario(site)));
             }
         }
-        self.policy = Some(Arc::clone(&policy));
-        self.evaluator.set_policy(policy, kept, now, &mut self.timers);
-        for id in live {
-            self.resume(now, &id);
-        }
-        for id in self.book.untold.clone() {
-            self.tell(now, &id, out);
-        }
-        self.pump(now, out);
+        kept
     }
 
     /// Decides. State already reflects the events given out.
@@ -244,6 +298,9 @@ impl Engine {
                 Timer::Instance { server, instance } => {
                     self.evaluator.with_number(server, now, &mut self.timers, |s, pass| s.look_again(instance, pass));
                 }
+                Timer::Maintenance => self.maintenance_changed(now, out),
+                Timer::Expiry => self.mind_expiry(now, out),
+                Timer::Tell(id) => self.tell(now, &id, out),
                 Timer::Incident(id) => self.todo.push_back(id),
             }
             self.pump(now, out);
@@ -259,7 +316,7 @@ impl Engine {
         Some(Incident {
             id: IncidentId::new(&format!("pending-{hash:08x}")).ok()?,
             scenario: scenario.name.clone(),
-            policy: self.version,
+            policy: self.version_of(firing.subject.server()),
             digest: scenario.digest.clone(),
             summary: scenario.summarize(&firing.subject, &firing.labels, firing.value),
             subject: firing.subject,

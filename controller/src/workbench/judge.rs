@@ -132,7 +132,8 @@ impl<'t> Judge<'t> {
         if incidents.iter().any(|i| i.scenario == *name) {
             return format!("no such incident of {name} opened, but others did");
         }
-        let when = scenario.when.as_ref().map(|when| format!(": `{}` never held", when.source()));
+        let when =
+            scenario.when.as_ref().map(|when| format!(": `{}` never held, as far as it was known", when.source()));
         format!("no incident of {name} opened{}", when.unwrap_or_default())
     }
 }

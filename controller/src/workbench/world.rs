@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use skynet_engine::{Engine, Input, Output, Sweep, SweepEnd};
+use skynet_engine::{Asking, Engine, Input, Output, Sweep, SweepEnd};
 use skynet_model::catalogue::Catalogue;
 use skynet_model::command::{Command, Outcome, Status};
 use skynet_model::event::{Event, EventBody};
@@ -12,6 +12,7 @@ use skynet_model::incident::{Incident, State};
 use skynet_model::name::ServerId;
 use skynet_model::policy::test::{Effect, Level, Moment, Test};
 use skynet_model::policy::{Policy, Scenario};
+use skynet_model::series::Labels;
 use skynet_model::time::{Span, Timestamp};
 
 use super::judge::Judge;
@@ -275,9 +276,47 @@ impl<'t> World<'t> {
         self.input(Input::Inventory { server: id, entries });
     }
 
-    fn approves(&mut self, _approval: usize) {}
+    /// An operator approves what waits for it.
+    fn approves(&mut self, place: usize) {
+        let Some(approval) = self.test.approvals.get(place) else { return };
+        let waits = |incident: &Incident| {
+            incident.state == State::Waiting
+                && incident.scenario == approval.scenario
+                && (approval.server.is_none() || incident.server() == approval.server.as_ref())
+        };
+        let waiting: Vec<_> = self.engine.incidents().into_iter().filter(waits).map(|incident| incident.id).collect();
+        if waiting.is_empty() {
+            self.remark(format!("{} approves, but nothing of {} waits", approval.by, approval.scenario));
+        }
+        for incident in waiting {
+            self.input(Input::Approve { incident, by: approval.by.clone(), comment: String::new() });
+        }
+    }
 
-    fn asks(&mut self, _asking: usize) {}
+    /// A person asks for something.
+    fn asks(&mut self, place: usize) {
+        let Some(asking) = self.test.requests.get(place) else { return };
+        let asking = Asking {
+            request: asking.request.clone(),
+            parameters: Labels::new(asking.parameters.iter().map(|(name, value)| (name, value.to_string()))),
+            by: asking.by.clone(),
+            servers: asking.servers.clone(),
+            customer: None,
+        };
+        let request = asking.request.clone();
+        let mut refused = None;
+        self.call(|engine, now, out| refused = engine.request(now, asking, out).err());
+        if let Some(why) = refused {
+            self.remark(format!("the request {request} is refused: {why}"));
+        }
+    }
+
+    /// Something about the test itself, for its timeline.
+    fn remark(&mut self, message: String) {
+        let seq = self.verdict.events.len() as u64 + 1;
+        let body = EventBody::Remark { server: None, topic: "test".to_owned(), message };
+        self.verdict.events.push(Event { seq, time: BEGIN.plus(self.now), body });
+    }
 
     fn sweep(&mut self, at: usize, sensor: usize) {
         let Some(server) = self.servers.get_mut(at) else { return };

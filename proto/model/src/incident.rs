@@ -114,8 +114,8 @@ impl Rail {
             Self::Halt => "halt",
             Self::Journal => "journal",
             Self::Flapping => "flapping",
-            Self::BlastRadius => "blast_radius",
-            Self::CommonCause => "common_cause",
+            Self::BlastRadius => "blast radius",
+            Self::CommonCause => "common cause",
             Self::Breaker => "breaker",
             Self::Destructive => "destructive",
             Self::Maintenance => "maintenance",
@@ -192,6 +192,15 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// The server, where it is one.
+    #[must_use]
+    pub fn server(&self) -> Option<&ServerId> {
+        match self {
+            Self::Server(server) => Some(server),
+            Self::Cluster(_) | Self::Fleet(_) | Self::Request(_) => None,
+        }
+    }
+
     /// The bare name of the server, cluster, fleet or request.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -288,10 +297,7 @@ impl Incident {
     /// The server it is about, if it is about one.
     #[must_use]
     pub fn server(&self) -> Option<&ServerId> {
-        match &self.subject {
-            Subject::Server(server) => Some(server),
-            Subject::Cluster(_) | Subject::Fleet(_) | Subject::Request(_) => None,
-        }
+        self.subject.server()
     }
 
     /// The step the last command belongs to.

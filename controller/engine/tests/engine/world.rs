@@ -383,6 +383,12 @@ impl World {
         self.call(|engine, now, out| engine.set_policy(now, version, policy, out));
     }
 
+    /// One server alone runs another version.
+    pub(crate) fn assign(&mut self, name: &str, version: u64, text: &str) {
+        let policy = policy(text);
+        self.call(|engine, now, out| engine.assign(now, &server(name), version, &policy, out));
+    }
+
     /// Incidents that opened, oldest first.
     pub(crate) fn opened(&self) -> Vec<Incident> {
         let ids = self.events.iter().filter_map(|e| match &e.body {

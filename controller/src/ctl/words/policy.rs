@@ -49,7 +49,7 @@ pub(super) fn said(body: &EventBody) -> (&'static str, String, String, Ink) {
         let text = format!("{by} rolls it out to {} servers in waves of {}", waves.concat().len(), sizes.join(", "));
         return ("rollout_started", format!("policy v{version}"), text, Ink::Cyan);
     }
-    if let EventBody::WaveStarted { version, wave } = body {
+    if let EventBody::WaveStarted { version, wave, .. } = body {
         return ("wave_started", format!("policy v{version}"), format!("wave {} begins", wave + 1), Ink::Cyan);
     }
     if let EventBody::RolloutPaused { version, paused, by } = body {
