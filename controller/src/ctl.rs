@@ -111,6 +111,12 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
         Command::Policy(PolicyCommand::Verify { bundle, allowed_signers, signers, output }) => {
             policy::verify(&bundle, &allowed_signers, signers, catalogue, output, printer)
         }
+        Command::Policy(PolicyCommand::Test { dir, run, output }) => {
+            policy::test::run(&dir, run.as_deref(), catalogue, output, printer)
+        }
+        Command::Policy(PolicyCommand::Backtest(args)) => {
+            policy::backtest::run(&socket, &args, catalogue, printer).await
+        }
         Command::Policy(PolicyCommand::Push { source, version, insecure_unsigned, output }) => {
             policy::push(&socket, &source, version, insecure_unsigned, catalogue, output, printer).await
         }

@@ -129,6 +129,13 @@ impl OperatorService for Script {
         Ok(Response::new(v1::QueryAnswer { series, holes: vec!["a file: it is damaged".to_owned()], cut: false }))
     }
 
+    type ReplayStream = std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::ReplayPart, Status>> + Send>>;
+
+    async fn replay(&self, request: Request<v1::ReplayRequest>) -> Answer<Self::ReplayStream> {
+        self.note(format!("replay {:?} {:?}", request.get_ref().series, request.get_ref().servers));
+        Ok(Response::new(Box::pin(tokio_stream::empty())))
+    }
+
     type VerifyStoreStream = Self::LogsStream;
 
     async fn verify_store(&self, _: Request<v1::VerifyStoreRequest>) -> Answer<Self::VerifyStoreStream> {
