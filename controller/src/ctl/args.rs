@@ -164,6 +164,23 @@ pub enum PolicyCommand {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Print the language as JSON Schema, for editors with a YAML language server.
+    Schema {
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t = Output::Json)]
+        output: Output,
+    },
+    /// Tell in words what changes from one policy to another, and for which servers. Exit codes as of `diff`: 0 nothing,
+    /// 1 something, 2 trouble.
+    Diff {
+        /// What there is: a folder, a bundle, or `current`, the policy in force.
+        from: PathBuf,
+        /// What comes: the same.
+        to: PathBuf,
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
     /// Put a policy in force on the whole fleet. A folder is checked first.
     Push {
         /// A folder, or a bundle built from one.

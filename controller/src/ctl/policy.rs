@@ -1,5 +1,8 @@
 //! `policy check` and `policy push`.
 
+pub(super) mod diff;
+mod finding;
+pub(super) mod schema;
 mod snippet;
 
 use std::path::Path;
@@ -80,7 +83,8 @@ fn tell(mistakes: &[Diagnostic], files: &[File], output: Output, printer: &mut P
     let printed = match output {
         Output::Table => printer.page(&snippet::page(mistakes, files)),
         Output::Json | Output::Yaml => {
-            let jsons: Result<Vec<String>, _> = mistakes.iter().map(serde_json::to_string).collect();
+            let jsons: Result<Vec<String>, _> =
+                mistakes.iter().map(|m| serde_json::to_string(&finding::Finding::of(m, files))).collect();
             jsons
                 .map_err(|e| Failure::Failed(format!("cannot write the mistakes: {e}")))
                 .and_then(|jsons| printer.documents(&jsons, output))
