@@ -193,10 +193,18 @@ impl OperatorService for Operator {
                     version.map_err(|_| Status::invalid_argument("a policy is named by its version's number"))?;
                 self.ask(move |view| documents::policy(view, version)).await?
             }
+            "bundle" if name == "current" => {
+                let active = self.ask(|view| view.policies.current().cloned()).await?;
+                let active = active.ok_or_else(|| Status::not_found("no policy is in force yet"))?;
+                let json = String::from_utf8(active.candidate.bytes.clone());
+                let json = json.map_err(|_| Status::internal("the bundle in force is not text"))?;
+                return Ok(Response::new(v1::Document { json }));
+            }
             "rollout" => Some(self.ask(rollout::status).await?),
             "store" => Some(store::status(self.store.as_deref(), crate::clock::now())),
             other => {
-                let text = format!("`{}` is not server, incident, policy, store or rollout", other.escape_debug());
+                let text =
+                    format!("`{}` is not server, incident, policy, bundle, store or rollout", other.escape_debug());
                 return Err(Status::invalid_argument(text));
             }
         };

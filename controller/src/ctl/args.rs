@@ -245,6 +245,23 @@ pub enum PolicyCommand {
     },
     /// Tell what a policy would have done over recorded history, beside what the one in force did. Changes nothing.
     Backtest(BacktestArgs),
+    /// Print the language as JSON Schema, for editors with a YAML language server.
+    Schema {
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t = Output::Json)]
+        output: Output,
+    },
+    /// Tell in words what changes from one policy to another, and for which servers. Exit codes as of `diff`: 0 nothing,
+    /// 1 something, 2 trouble.
+    Diff {
+        /// What there is: a folder, a bundle, or `current`, the policy in force.
+        from: PathBuf,
+        /// What comes: the same.
+        to: PathBuf,
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
     /// Put a policy in force on the whole fleet. A folder is checked first.
     Push {
         /// A bundle, sent with BUNDLE.sig and BUNDLE.*.sig beside it; or a folder, where unsigned policy is taken.

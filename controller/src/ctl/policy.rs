@@ -2,6 +2,9 @@
 
 pub(super) mod backtest;
 mod build;
+pub(super) mod diff;
+mod finding;
+pub(super) mod schema;
 mod sign;
 mod snippet;
 pub(super) mod test;
@@ -98,7 +101,8 @@ fn tell(mistakes: &[Diagnostic], files: &[File], output: Output, printer: &mut P
     let printed = match output {
         Output::Table => printer.page(&snippet::page(mistakes, files)),
         Output::Json | Output::Yaml => {
-            let jsons: Result<Vec<String>, _> = mistakes.iter().map(serde_json::to_string).collect();
+            let jsons: Result<Vec<String>, _> =
+                mistakes.iter().map(|m| serde_json::to_string(&finding::Finding::of(m, files))).collect();
             jsons
                 .map_err(|e| Failure::Failed(format!("cannot write the mistakes: {e}")))
                 .and_then(|jsons| printer.documents(&jsons, output))
