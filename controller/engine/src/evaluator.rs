@@ -12,6 +12,7 @@ mod dictionary;
 mod held;
 mod instance;
 mod join;
+mod number;
 mod rule;
 mod seat;
 mod server;
@@ -23,7 +24,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skynet_model::condition::Truth;
-use skynet_model::incident::Incident;
+use skynet_model::incident::{Incident, Subject};
 use skynet_model::name::{IncidentId, ScenarioName, ServerId};
 use skynet_model::policy::{Policy, Scenario};
 use skynet_model::series::{Labels, Reading};
@@ -142,7 +143,16 @@ impl Deref for Glance<'_> {
 
 /// Where an incident is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Site {
+pub(crate) enum Site {
+    /// On its server.
+    Server(Spot),
+    /// Nowhere but on the servers of its steps: it was asked for. The rule's number.
+    Asked(u32),
+}
+
+/// An instance of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
     pub(crate) server: u32,
     pub(crate) instance: u32,
 }
@@ -161,7 +171,7 @@ pub(crate) struct Look {
 /// What is known of an instance that fires or will.
 #[derive(Clone, Debug)]
 pub(crate) struct Firing {
-    pub(crate) server: ServerId,
+    pub(crate) subject: Subject,
     pub(crate) scenario: Arc<Scenario>,
     pub(crate) labels: Labels,
     pub(crate) since: Timestamp,
@@ -336,71 +346,138 @@ impl Evaluator {
 
     /// Where an incident is evaluated; none when its scenario's text is no longer known.
     pub(crate) fn site(&self, incident: &Incident) -> Option<Site> {
-        let server = *self.index.get(incident.server()?)?;
+        match &incident.subject {
+            Subject::Server(server) => self.spot(server, incident).map(Site::Server),
+            Subject::Request(_) => self.rules.find(&incident.scenario, &incident.digest).map(Site::Asked),
+            Subject::Cluster(_) | Subject::Fleet(_) => None,
+        }
+    }
+
+    /// The instance that stands for an incident on a server.
+    fn spot(&self, server: &ServerId, incident: &Incident) -> Option<Spot> {
+        let server = *self.index.get(server)?;
         let cell = lock(self.cell(server)?);
         let rule = cell.rules.find(&incident.scenario, &incident.digest)?;
         let instance = *cell.server.by_labels.get(&(rule, incident.labels.clone()))?;
-        Some(Site { server, instance })
+        Some(Spot { server, instance })
     }
 
     /// Lets an instance stand for a live incident, made when there is none. Says whether that can be.
     pub(crate) fn attach(&mut self, incident: &Incident, now: Timestamp, timers: &mut Timers) -> bool {
-        let Some(server) = incident.server() else { return false };
-        let attached = self.with(server, now, timers, |server, pass| {
-            let Some(rule) = pass.rules.find(&incident.scenario, &incident.digest) else { return false };
-            let Some(i) = server.ensure(rule, incident.labels.clone(), pass) else { return false };
-            let Some(instance) = server.instances.get_mut(i) else { return false };
-            instance.incident = Some(incident.id.clone());
+        match &incident.subject {
+            Subject::Server(server) => self.attach_at(server, incident, now, timers).is_some(),
+            Subject::Request(_) | Subject::Cluster(_) | Subject::Fleet(_) => self.site(incident).is_some(),
+        }
+    }
+
+    /// The same on one server: its own, or one that a step of it is done on.
+    pub(crate) fn attach_at(
+        &mut self,
+        server: &ServerId,
+        incident: &Incident,
+        now: Timestamp,
+        timers: &mut Timers,
+    ) -> Option<Spot> {
+        let number = *self.index.get(server)?;
+        let instance = self.with_number(number, now, timers, |server, pass| {
+            let rule = pass.rules.find(&incident.scenario, &incident.digest)?;
+            let i = server.ensure(rule, incident.labels.clone(), pass)?;
+            server.instances.get_mut(i)?.incident = Some(incident.id.clone());
             server.soil(i);
             server.evaluate(pass, None);
-            true
+            Some(i)
         });
-        attached.unwrap_or(false)
+        instance.flatten().map(|instance| Spot { server: number, instance })
     }
 
     /// The scenario at a site.
     pub(crate) fn scenario(&self, site: Site) -> Option<Arc<Scenario>> {
-        let cell = lock(self.cell(site.server)?);
-        let rule = cell.server.instances.get(site.instance)?.rule;
-        Some(Arc::clone(&cell.rules.get(rule)?.scenario))
+        let (rules, rule) = match site {
+            Site::Server(spot) => {
+                let cell = lock(self.cell(spot.server)?);
+                (Arc::clone(&cell.rules), cell.server.instances.get(spot.instance)?.rule)
+            }
+            Site::Asked(rule) => (Arc::clone(&self.rules), rule),
+        };
+        Some(Arc::clone(&rules.get(rule)?.scenario))
     }
 
     /// How the conditions stand at a site.
     pub(crate) fn look(&self, site: Site) -> Option<Look> {
-        let cell = lock(self.cell(site.server)?);
+        let spot = match site {
+            Site::Server(spot) => spot,
+            Site::Asked(rule) => {
+                // What was asked for is wanted until it is done.
+                let current = !self.rules.get(rule)?.retired;
+                return Some(Look { when: Truth::True, clear: Truth::False, settled: false, current });
+            }
+        };
+        let cell = lock(self.cell(spot.server)?);
         let server = &cell.server;
-        let instance = server.instances.get(site.instance)?;
+        let instance = server.instances.get(spot.instance)?;
         let rule = cell.rules.get(instance.rule)?;
         Some(Look {
-            when: server.board.head(site.instance)?.when,
+            when: server.board.head(spot.instance)?.when,
             clear: instance.clear,
             settled: instance.settle.reached(rule.scenario.settle),
             current: server.is_about(instance.rule),
         })
     }
 
-    /// The proof that is awaited at a site.
-    pub(crate) fn watched(&self, site: Site) -> Option<Watch> {
-        lock(self.cell(site.server)?).server.instances.get(site.instance)?.watch.as_deref().cloned()
+    /// Whether readings prove a step of the scenario at a site.
+    pub(crate) fn is_provable(&self, site: Site, step: usize) -> bool {
+        match site {
+            Site::Server(_) => true,
+            Site::Asked(rule) => self.rules.get(rule).is_some_and(|rule| rule.is_provable(step)),
+        }
     }
 
-    /// What `when`, `clear` and `verify` read at a site, as far as it is known.
-    pub(crate) fn readings(&self, site: Site) -> Vec<Reading> {
-        let Some(cell) = self.cell(site.server) else { return Vec::new() };
-        lock(cell).server.readings(site.instance)
+    /// The proof that is awaited at an instance.
+    pub(crate) fn watched(&self, spot: Spot) -> Option<Watch> {
+        lock(self.cell(spot.server)?).server.instances.get(spot.instance)?.watch.as_deref().cloned()
+    }
+
+    /// No proof is awaited for an incident any more.
+    pub(crate) fn unwatch(&mut self, incident: &Incident, now: Timestamp, timers: &mut Timers) {
+        for spot in self.spots(incident) {
+            self.with_number(spot.server, now, timers, |server, _| server.unwatch(spot.instance));
+        }
+    }
+
+    /// The instances that stand for an incident: its own, and those on the servers of what was asked for.
+    fn spots(&self, incident: &Incident) -> Vec<Spot> {
+        match self.site(incident) {
+            Some(Site::Server(spot)) => vec![spot],
+            Some(Site::Asked(_)) => {
+                let servers: BTreeSet<&ServerId> = incident.steps.iter().map(|r| &r.command.server).collect();
+                servers.into_iter().filter_map(|server| self.spot(server, incident)).collect()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// What the conditions of an incident read, as far as it is known.
+    pub(crate) fn readings(&self, incident: &Incident) -> Vec<Reading> {
+        let of = |spot: Spot| {
+            let cell = self.cell(spot.server)?;
+            Some(lock(cell).server.readings(spot.instance))
+        };
+        self.spots(incident).into_iter().filter_map(of).flatten().collect()
     }
 
     /// What an instance that fires is about.
     pub(crate) fn firing(&self, site: Site) -> Option<Firing> {
-        let cell = lock(self.cell(site.server)?);
-        cell.server.firing(site.instance, &cell.rules)
+        let Site::Server(spot) = site else { return None };
+        let cell = lock(self.cell(spot.server)?);
+        cell.server.firing(spot.instance, &cell.rules)
     }
 
     /// Whether an instance still fires.
     pub(crate) fn fires(&self, site: Site) -> bool {
-        let Some(cell) = self.cell(site.server) else { return false };
+        let Site::Server(spot) = site else { return false };
+        let Some(cell) = self.cell(spot.server) else { return false };
         let cell = lock(cell);
-        let Some(instance) = cell.server.instances.get(site.instance) else { return false };
+        let Some(instance) = cell.server.instances.get(spot.instance) else { return false };
         let Some(rule) = cell.rules.get(instance.rule) else { return false };
         instance.incident.is_none() && instance.held.reached(rule.scenario.hold)
     }
@@ -418,19 +495,22 @@ impl Evaluator {
 
     /// Evaluates the instances of a scenario with these labels again: what stood in their way has ended.
     pub(crate) fn poke(&mut self, of: &Incident, now: Timestamp, timers: &mut Timers) {
-        let Some(server) = of.server() else { return };
-        self.with(server, now, timers, |server, pass| {
-            for (rule, _) in (0u32..).zip(&pass.rules.list).filter(|(_, rule)| rule.scenario.name == of.scenario) {
-                if let Some(i) = server.by_labels.get(&(rule, of.labels.clone())).copied() {
-                    let ours = server.instances.get(i).is_some_and(|i| i.incident.as_ref() == Some(&of.id));
-                    if ours {
-                        server.release(i, pass);
-                    } else {
-                        server.soil(i);
+        let asked = of.subject.is_request().then(|| of.steps.iter().map(|r| r.command.server.clone()));
+        let servers: BTreeSet<ServerId> = of.server().cloned().into_iter().chain(asked.into_iter().flatten()).collect();
+        for server in servers {
+            self.with(&server, now, timers, |server, pass| {
+                for (rule, _) in (0u32..).zip(&pass.rules.list).filter(|(_, rule)| rule.scenario.name == of.scenario) {
+                    if let Some(i) = server.by_labels.get(&(rule, of.labels.clone())).copied() {
+                        let ours = server.instances.get(i).is_some_and(|i| i.incident.as_ref() == Some(&of.id));
+                        if ours {
+                            server.release(i, pass);
+                        } else {
+                            server.soil(i);
+                        }
                     }
                 }
-            }
-            server.evaluate(pass, None);
-        });
+                server.evaluate(pass, None);
+            });
+        }
     }
 }

@@ -15,13 +15,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use skynet_model::event::{Event, EventBody};
-use skynet_model::incident::{Incident, State, Subject};
+use skynet_model::incident::{Incident, State};
 use skynet_model::name::{IncidentId, ServerId};
 use skynet_model::policy::{Policy, Scenario};
 use skynet_model::time::{Span, Timestamp};
 
-use evaluator::{Evaluator, Firing, MAX_INSTANCES, MAX_SERIES, Signal, Site};
+use evaluator::{Evaluator, Firing, MAX_INSTANCES, MAX_SERIES, Signal, Site, Spot};
 pub use evaluator::{Hot, Seat};
+pub use incidents::Asking;
 use incidents::Book;
 use incidents::rails::{Settings, Startup};
 use timers::{Timer, Timers};
@@ -218,7 +219,7 @@ impl Engine {
 
     fn resume_all_of(&mut self, now: Timestamp, server: &ServerId) {
         for id in self.book.live() {
-            if self.book.incidents.get(&id).is_some_and(|i| i.server() == Some(server)) {
+            if self.book.incidents.get(&id).is_some_and(|i| i.concerns(server)) {
                 self.resume(now, &id);
             }
         }
@@ -229,7 +230,9 @@ impl Engine {
         while !self.evaluator.signals.is_empty() || !self.todo.is_empty() {
             for signal in std::mem::take(&mut self.evaluator.signals) {
                 match signal {
-                    Signal::Fire { server, instance } => self.open(now, Site { server, instance }, out),
+                    Signal::Fire { server, instance } => {
+                        self.open(now, Site::Server(Spot { server, instance }), out);
+                    }
                     Signal::Moved(id) => self.todo.push_back(id),
                     Signal::InstancesCapped { server, scenario } => {
                         let message = format!(
@@ -290,16 +293,16 @@ impl Engine {
     /// An instance that waits for its `for`, as an incident.
     fn pending(&self, firing: Firing) -> Option<Incident> {
         let scenario = firing.scenario;
-        let key = format!("{}\0{}\0{}", scenario.name, firing.server, firing.labels);
+        let key = format!("{}\0{}\0{}", scenario.name, firing.subject, firing.labels);
         // FNV-1a: only to tell pending ones apart; the id proper comes with the opening.
         let hash = key.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
         Some(Incident {
             id: IncidentId::new(&format!("pending-{hash:08x}")).ok()?,
             scenario: scenario.name.clone(),
-            policy: self.version_of(Some(&firing.server)),
+            policy: self.version_of(firing.subject.server()),
             digest: scenario.digest.clone(),
-            summary: scenario.summarize(&firing.server, &firing.labels, firing.value),
-            subject: Subject::Server(firing.server),
+            summary: scenario.summarize(&firing.subject, &firing.labels, firing.value),
+            subject: firing.subject,
             asked: None,
             labels: firing.labels,
             severity: scenario.severity,
@@ -312,6 +315,7 @@ impl Engine {
             last_readings: firing.readings.clone(),
             readings: firing.readings,
             steps: Vec::new(),
+            chosen: None,
             hold: None,
             held: Vec::new(),
             acknowledged: None,

@@ -160,6 +160,7 @@ pub fn words(body: &EventBody) -> Words {
             Ink::Yellow,
         ),
         EventBody::RequestMade { .. }
+        | EventBody::StepBegun { .. }
         | EventBody::StepApproved { .. }
         | EventBody::SilenceAdded { .. }
         | EventBody::SilenceExpired { .. }

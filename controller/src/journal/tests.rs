@@ -168,6 +168,7 @@ fn opened(seq: u64, id: &str) -> Event {
         readings: vec![],
         last_readings: vec![],
         steps: vec![],
+        chosen: None,
         hold: None,
         held: vec![],
         acknowledged: None,

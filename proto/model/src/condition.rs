@@ -220,6 +220,22 @@ impl Condition {
         Ok(Self { source: source.to_owned(), slots, program })
     }
 
+    /// One that is never known: it stands where a scenario has none.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self { source: String::new(), slots: Vec::new(), program: vec![program::Op::Const(f64::NAN)] }
+    }
+
+    /// Parses and lowers an expression whose value is a number: [`Condition::value`] gives it.
+    ///
+    /// # Errors
+    /// Every mistake found.
+    pub fn compile_number(source: &str, catalogue: &Catalogue) -> Result<Self, Vec<ConditionError>> {
+        let tokens = scan::scan(source)?;
+        let (slots, program) = lower::lower_number(source, &tokens, catalogue)?;
+        Ok(Self { source: source.to_owned(), slots, program })
+    }
+
     /// The text it was compiled from.
     #[must_use]
     pub fn source(&self) -> &str {

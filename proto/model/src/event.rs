@@ -90,6 +90,16 @@ pub enum EventBody {
         /// By what and why.
         hold: Hold,
     },
+    /// The servers of a step with a target were chosen. Said again when others are chosen before its first command, or
+    /// when some of them are given up.
+    StepBegun {
+        /// Which incident.
+        incident: IncidentId,
+        /// Which step, from 0.
+        step: u32,
+        /// Its servers, in the order they get their commands.
+        servers: Vec<ServerId>,
+    },
     /// A command was decided. It is sent only after this is on disk.
     CommandIssued {
         /// The command.
@@ -293,6 +303,7 @@ impl EventBody {
             Self::IncidentOpened { incident } => Some(&incident.id),
             Self::CommandIssued { command, .. } => Some(&command.incident),
             Self::IncidentHeld { incident, .. }
+            | Self::StepBegun { incident, .. }
             | Self::CommandEnded { incident, .. }
             | Self::StepEnded { incident, .. }
             | Self::IncidentChanged { incident, .. }

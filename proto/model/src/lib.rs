@@ -15,5 +15,6 @@ pub mod incident;
 pub mod name;
 pub mod policy;
 pub mod series;
+pub mod sign;
 pub mod time;
 pub mod value;

@@ -5,11 +5,12 @@
 
 mod bundle;
 mod load;
+mod rails;
 mod render;
+mod schema;
 mod select;
-
-pub use select::fits;
 mod template;
+pub mod test;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,8 +18,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES};
-pub use load::{File, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, load, load_sensors};
+pub use load::{File, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, load, load_sensors, load_tests};
+pub use rails::{RAILS, RailKind, RailSpec};
 pub use render::RenderError;
+pub use schema::schema;
+pub use select::{cluster_of, fits};
 
 use crate::condition::Condition;
 use crate::name::ScenarioName;
@@ -55,21 +59,13 @@ pub struct Fleet {
     pub name: String,
     /// k of the signers file.
     pub signers: u32,
-    /// Rails as written (`blast_radius`, `breaker_after`...), kept for the engine: ratios as 0..1.
+    /// Rails as written, by the names in [`RAILS`]: shares as 0..1, lengths of time in seconds. What is not written has
+    /// its default.
     pub rails: BTreeMap<String, f64>,
-    /// What a rollout goes through, in order. Servers that no wave covers come after the last one.
+    /// What a rollout goes through: rising, the last one everything.
     pub waves: Vec<Wave>,
     /// How long each wave is watched.
     pub soak: Span,
-}
-
-/// How much of the fleet has a new version once a wave of its rollout has gone: never fewer servers than before.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Wave {
-    /// So many servers, from 1.
-    Count(u32),
-    /// A share of the fleet, above 0 and up to 1.
-    Share(f64),
 }
 
 impl Default for Fleet {
@@ -82,6 +78,16 @@ impl Default for Fleet {
             soak: Span::minutes(10),
         }
     }
+}
+
+/// One wave of a rollout: how many servers have the new policy at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wave {
+    /// So many servers.
+    Count(u32),
+    /// A share of the fleet, more than 0 and at most 1.
+    Share(f64),
 }
 
 /// Label matchers; every one must match, values may hold `*`. An empty one matches no server.

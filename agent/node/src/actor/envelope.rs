@@ -3,8 +3,8 @@
 use skynet_model::catalogue::ActionSpec;
 use skynet_model::command::{Command, Status, command_id};
 use skynet_model::name::ServerId;
-use skynet_model::policy::Mode;
-use skynet_model::series::SeriesKey;
+use skynet_model::policy::{Mode, Policy, Scenario, Scope, Step, StepTarget};
+use skynet_model::series::{Labels, SeriesKey};
 
 use super::ceiling::Ceiling;
 use super::policies::Policies;
@@ -15,6 +15,27 @@ pub(super) type No = (Status, String);
 
 pub(super) fn refused(why: impl Into<String>) -> No {
     (Status::Refused, why.into())
+}
+
+/// Whether a step may be done on this server: which one of many it is done on is the controller's choice, but never one
+/// outside what policy says.
+pub(super) fn check_target(policy: &Policy, scenario: &Scenario, step: &Step, labels: &Labels) -> Result<(), String> {
+    if policy.may_target(scenario, step, labels) {
+        return Ok(());
+    }
+    let name = &scenario.name;
+    match &step.target {
+        None if scenario.scope == Scope::Server && scenario.on_request.is_none() => {
+            Err(format!("scenario `{name}` does not apply to this server's labels {labels}"))
+        }
+        None => Err(format!("scenario `{name}` is about more than one server, and its step names none with `target`")),
+        Some(StepTarget::Request) if scenario.on_request.is_none() => {
+            Err(format!("scenario `{name}` answers no request, and its step is for the servers of one"))
+        }
+        Some(StepTarget::Request | StepTarget::Pick(_)) => Err(format!(
+            "the step of scenario `{name}` is for other servers: its target does not select this server's labels {labels}"
+        )),
+    }
 }
 
 /// All that does not depend on what was done before: version, scenario, step, parameters, `never`, server, ceiling.
@@ -49,13 +70,11 @@ pub(super) fn check(
         Mode::Enforce => {}
         Mode::Observe => return Err(refused(format!("scenario `{name}` only observes; `mode: enforce` lets it act"))),
     }
-    if !policy.applies(scenario, labels) {
-        return Err(refused(format!("scenario `{name}` does not apply to this server's labels {labels}")));
-    }
     let step = usize::try_from(command.step)
         .ok()
         .and_then(|at| scenario.respond.get(at))
         .ok_or_else(|| refused(format!("scenario `{name}` has no step {}", command.step)))?;
+    check_target(policy, scenario, step, labels).map_err(refused)?;
     if step.action.name != command.action {
         return Err(refused(format!(
             "step {} of scenario `{name}` is {}, not `{}`",

@@ -51,7 +51,7 @@ impl Server {
         let rules = pass.rules;
         for (number, rule) in rules.list.iter().enumerate() {
             let number = number as u32;
-            if self.is_about(number) {
+            if self.is_about(number) && !rule.asked {
                 let todo: Vec<&SeriesRef> = rule.joined().map(|(_, series)| series).collect();
                 let mut found = Vec::new();
                 self.join(&todo, Labels::default(), &mut found);
@@ -75,7 +75,7 @@ impl Server {
     }
 
     /// The value of a slot that tests a label: 1 or 0.
-    fn text(&self, slot: &Slot, labels: &Labels) -> Option<f64> {
+    pub(super) fn text(&self, slot: &Slot, labels: &Labels) -> Option<f64> {
         let Slot::Text(test) = slot else { return None };
         let from = if test.of_server { &self.labels } else { labels };
         let equal = from.get(&test.label).unwrap_or_default() == test.text;
@@ -175,8 +175,9 @@ impl Server {
     pub(super) fn tidy(&mut self, i: u32, pass: &mut Pass<'_>) {
         let Some(instance) = self.instances.get(i) else { return };
         let Some(rule) = pass.rules.get(instance.rule) else { return };
-        let broken =
-            !self.is_about(instance.rule) || rule.joined().any(|(slot, _)| instance.bound.get(slot) == Some(&None));
+        let broken = rule.asked
+            || !self.is_about(instance.rule)
+            || rule.joined().any(|(slot, _)| instance.bound.get(slot) == Some(&None));
         if !broken || !instance.is_idle() {
             return;
         }

@@ -30,17 +30,18 @@ pub(crate) struct Rule {
     pub(crate) clear: Option<Part>,
     /// One a step; none: the clear of the scenario.
     pub(crate) verify: Vec<Option<Part>>,
+    /// It answers requests: it has no `when` and no instances of its own, only those that are attached.
+    pub(crate) asked: bool,
 }
 
 impl Rule {
-    /// None for a scenario that only answers requests: nothing of it is evaluated.
-    fn new(scenario: Arc<Scenario>, retired: bool) -> Option<Self> {
-        let when = scenario.when.as_ref()?;
+    fn new(scenario: Arc<Scenario>, retired: bool) -> Self {
         let mut slots = Vec::new();
-        let when = part(when, &mut slots);
+        let when = part(&scenario.when.clone().unwrap_or_else(Condition::unknown), &mut slots);
         let clear = scenario.clear.as_ref().map(|c| part(c, &mut slots));
         let verify = scenario.respond.iter().map(|s| s.verify.as_ref().map(|c| part(c, &mut slots))).collect();
-        Some(Self { scenario, retired, slots, when, clear, verify })
+        let asked = scenario.when.is_none();
+        Self { scenario, retired, slots, when, clear, verify, asked }
     }
 
     /// The series a slot reads or asks for.
@@ -60,6 +61,11 @@ impl Rule {
     pub(crate) fn proof(&self, step: usize) -> &Part {
         let own = self.verify.get(step).and_then(Option::as_ref);
         own.or(self.clear.as_ref()).unwrap_or(&self.when)
+    }
+
+    /// Whether a step is proved by readings at all: a request without conditions is not.
+    pub(crate) fn is_provable(&self, step: usize) -> bool {
+        !self.asked || self.clear.is_some() || self.has_own_proof(step)
     }
 
     /// Whether a step is proved by a condition of its own.
@@ -89,8 +95,8 @@ pub(crate) struct Rules {
 impl Rules {
     /// The scenarios of `policy`, and `kept` ones that only end what runs under them.
     pub(crate) fn new(policy: Arc<Policy>, kept: Vec<Arc<Scenario>>) -> Self {
-        let current = policy.scenarios.values().filter_map(|s| Rule::new(Arc::clone(s), false));
-        let list: Vec<Rule> = current.chain(kept.into_iter().filter_map(|s| Rule::new(s, true))).collect();
+        let current = policy.scenarios.values().map(|s| Rule::new(Arc::clone(s), false));
+        let list: Vec<Rule> = current.chain(kept.into_iter().map(|s| Rule::new(s, true))).collect();
         let mut names: BTreeMap<String, Vec<(u32, u16)>> = BTreeMap::new();
         for (r, rule) in list.iter().enumerate() {
             for (s, slot) in rule.slots.iter().enumerate() {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use skynet_model::incident::Subject;
 use skynet_model::name::{IncidentId, ScenarioName, ServerId};
 use skynet_model::series::{Labels, Reading, SeriesKey};
 use skynet_model::time::Timestamp;
@@ -408,7 +409,7 @@ impl Server {
         let first =
             rule.joined().next().and_then(|(slot, _)| self.board.values(number, rule.slots.len()).get(slot).copied());
         Some(Firing {
-            server: self.id.clone(),
+            subject: Subject::Server(self.id.clone()),
             scenario: Arc::clone(&rule.scenario),
             labels: instance.labels.clone(),
             since: instance.held.first()?,

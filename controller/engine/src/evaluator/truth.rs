@@ -61,7 +61,7 @@ impl Server {
         let when = self.truth(i, instance, rule, &rule.when, Truth::False);
         if head.quiet && when == head.when && when != Truth::True {
             // Most readings by far: nothing was held, and nothing is.
-            return head.loose || !self.is_about(head.rule);
+            return head.loose || rule.asked || !self.is_about(head.rule);
         }
         let before = (head.when, instance.clear);
         let due = match instance.incident.clone() {
@@ -100,7 +100,7 @@ impl Server {
         if let Some(head) = self.board.head_mut(i) {
             (head.when, head.quiet) = (when, quiet);
         }
-        quiet && (head.loose || !self.is_about(head.rule))
+        quiet && (head.loose || rule.asked || !self.is_about(head.rule))
     }
 
     /// Moves the proof that is awaited. Says whether it has just been completed, and when to look again.
@@ -197,7 +197,7 @@ impl Server {
     }
 
     /// 1 when the connected server does not have the series, 0 when it does, NaN when that is not known.
-    fn absent(&self, wanted: &SeriesRef, labels: &Labels) -> f64 {
+    pub(super) fn absent(&self, wanted: &SeriesRef, labels: &Labels) -> f64 {
         if !self.connected {
             return f64::NAN;
         }

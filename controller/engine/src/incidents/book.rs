@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use skynet_model::catalogue::Risk;
 use skynet_model::command::{Command, Outcome, Status};
 use skynet_model::event::EventBody;
-use skynet_model::incident::{Acknowledgement, Incident, State, StepRecord};
+use skynet_model::incident::{Acknowledgement, Chosen, Incident, State, StepRecord};
 use skynet_model::name::{CommandId, IncidentId, ScenarioName, ServerId};
 use skynet_model::series::{Labels, Reading};
 use skynet_model::time::Timestamp;
@@ -78,6 +78,12 @@ impl Book {
                         incident.held.push(hold.clone());
                     }
                     incident.hold = Some(hold.clone());
+                }
+            }
+            EventBody::StepBegun { incident, step, servers } => {
+                if let Some(incident) = self.incidents.get_mut(incident) {
+                    incident.chosen = Some(Chosen { step: *step, servers: servers.clone() });
+                    move_on(incident);
                 }
             }
             EventBody::CommandIssued { command, risk } => self.issued(time, command, *risk),
@@ -152,9 +158,7 @@ impl Book {
         if matches!(outcome.status, Status::Refused | Status::Expired) {
             self.history.came_to_nothing(&step.command);
         }
-        if step.ended.is_none() && outcome.status == Status::Done && incident.state == State::Acting {
-            incident.state = State::Verifying;
-        }
+        move_on(incident);
     }
 
     fn step_ended(&mut self, time: Timestamp, id: &IncidentId, command: &CommandId, verified: bool, reason: &str) {
@@ -164,11 +168,11 @@ impl Book {
             step.reason = Some(reason.to_owned());
             step.ended = Some(time);
         }
-        if !verified && matches!(incident.state, State::Acting | State::Verifying) {
-            incident.state = State::Waiting;
+        move_on(incident);
+        if incident.steps.iter().all(|step| step.ended.is_some()) {
+            let scenario = incident.scenario.clone();
+            self.landed(&scenario, id);
         }
-        let scenario = incident.scenario.clone();
-        self.landed(&scenario, id);
     }
 
     fn landed(&mut self, scenario: &ScenarioName, id: &IncidentId) {
@@ -241,5 +245,24 @@ impl Book {
             }
             number = number.wrapping_add(1);
         }
+    }
+}
+
+/// Where an incident stands once something of its step has ended: it is proved when every command was done or is given up,
+/// and one was done; the next step comes when nothing of this one is left to be proved.
+fn move_on(incident: &mut Incident) {
+    if !matches!(incident.state, State::Acting | State::Verifying) {
+        return;
+    }
+    let Some(step) = incident.last_step() else { return };
+    if incident.remaining(step).next().is_some() {
+        return;
+    }
+    let done = |r: &StepRecord| r.outcome.as_ref().is_some_and(|o| o.status == Status::Done);
+    let open: Vec<bool> = incident.records(step).filter(|r| r.ended.is_none()).map(done).collect();
+    if !open.is_empty() && open.iter().all(|done| *done) {
+        incident.state = State::Verifying;
+    } else if incident.is_step_over(step) && !incident.records(step).any(|r| r.verified == Some(true)) {
+        incident.state = State::Waiting;
     }
 }

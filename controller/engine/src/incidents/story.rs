@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use skynet_model::incident::{Incident, Notice, NoticeKind, State, StepRecord};
-use skynet_model::name::NoticeId;
+use skynet_model::name::{NoticeId, ServerId};
 use skynet_model::policy::{Policy, Scenario};
 use skynet_model::series::Reading;
 use skynet_model::time::Timestamp;
@@ -72,9 +72,18 @@ pub(crate) fn story(incident: &Incident, scenario: Option<&Scenario>, now: Times
         "Incident {} of {} on {}{}; the trouble began at {} and the incident opened at {}.",
         incident.id, incident.scenario, incident.subject, incident.labels, incident.since, incident.opened
     );
-    let _ = writeln!(text, "Read at its opening: {}.", readings(&incident.readings));
+    match &incident.asked {
+        Some(asked) => {
+            let servers: Vec<&str> = asked.servers.iter().map(ServerId::as_str).collect();
+            let _ = writeln!(text, "{} asked for it on {}.", asked.by, servers.join(", "));
+        }
+        None => {
+            let _ = writeln!(text, "Read at its opening: {}.", readings(&incident.readings));
+        }
+    }
     for record in &incident.steps {
-        let _ = writeln!(text, "Tried {}.", step_line(record, now));
+        let on = if incident.server().is_none() { format!("on {}, ", record.command.server) } else { String::new() };
+        let _ = writeln!(text, "Tried {on}{}.", step_line(record, now));
     }
     if incident.steps.is_empty() {
         let _ = writeln!(text, "Nothing has been tried.");
@@ -86,6 +95,7 @@ pub(crate) fn story(incident: &Incident, scenario: Option<&Scenario>, now: Times
         let _ = writeln!(text, "{} because {reason}.", state(incident.state));
     }
     match (incident.state.is_end(), scenario) {
+        (_, _) if incident.asked.is_some() => {}
         (true, _) => {
             let _ = writeln!(text, "Read at its end: {}.", readings(&incident.last_readings));
         }

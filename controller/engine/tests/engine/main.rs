@@ -7,6 +7,8 @@ mod conditions;
 mod policy;
 mod property;
 mod rails;
+mod requests;
 mod restart;
 mod steps;
+mod targets;
 mod world;

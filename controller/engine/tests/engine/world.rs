@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skynet_engine::{Engine, Input, Output, Sweep, SweepEnd};
+use skynet_engine::{Asking, Engine, Input, Output, Sweep, SweepEnd};
 use skynet_model::command::{Command, LedgerEntry, Outcome, Status};
 use skynet_model::event::{Event, EventBody};
 use skynet_model::incident::{Incident, Notice, Rail, State};
-use skynet_model::name::{CommandId, ServerId};
+use skynet_model::name::{CommandId, IncidentId, ServerId};
 use skynet_model::policy::{File, Policy, load};
 use skynet_model::series::Labels;
 use skynet_model::time::{Span, Timestamp};
@@ -95,6 +95,10 @@ impl World {
     }
 
     pub(crate) fn add(&mut self, name: &str) {
+        self.add_with(name, &[("role", "web"), ("cluster", "shop")]);
+    }
+
+    pub(crate) fn add_with(&mut self, name: &str, labels: &[(&str, &str)]) {
         let id = server(name);
         let fake = Fake {
             id: id.clone(),
@@ -113,7 +117,7 @@ impl World {
             effects: Vec::new(),
         };
         self.fakes.insert(name.to_owned(), fake);
-        self.input(Input::Labelled { server: id, labels: Labels::new([("role", "web"), ("cluster", "shop")]) });
+        self.input(Input::Labelled { server: id, labels: Labels::new(labels.iter().copied()) });
         self.connect(name);
         self.merge(name);
     }
@@ -149,6 +153,24 @@ impl World {
 
     pub(crate) fn input(&mut self, input: Input) {
         self.call(|engine, now, out| engine.handle(now, input, out));
+    }
+
+    /// Somebody asks for something on these servers.
+    pub(crate) fn ask(&mut self, request: &str, parameters: &[(&str, &str)], on: &[&str]) -> Result<IncidentId, String> {
+        let asking = Asking {
+            request: request.to_owned(),
+            parameters: Labels::new(parameters.iter().copied()),
+            by: "ann".to_owned(),
+            servers: on.iter().map(|name| server(name)).collect(),
+            customer: None,
+        };
+        self.ask_all(asking).map(|mut ids| ids.remove(0))
+    }
+
+    pub(crate) fn ask_all(&mut self, asking: Asking) -> Result<Vec<IncidentId>, String> {
+        let mut answer = Err(String::new());
+        self.call(|engine, now, out| answer = engine.request(now, asking, out));
+        answer
     }
 
     fn deliver(&mut self, command: Command) {

@@ -7,15 +7,25 @@ mod params;
 mod people;
 mod profile;
 mod report;
+mod request;
 mod scenario;
+mod test;
 mod yaml;
+
+pub use test::load_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::fleet::{MAX_BODY, MAX_ITEMS as MAX_NEVER_ITEMS, MAX_WAVES};
+pub(super) use self::params::MAX_ITEMS as MAX_PARAM_ITEMS;
+pub(super) use self::people::{FORMATS, MAX_TARGETS};
+pub(super) use self::profile::{MAX_LABEL, MAX_SENSORS};
 use self::report::{Fields, MAX_DIAGNOSTICS, Place, Report, quote};
+pub(super) use self::request::{KINDS as REQUEST_KINDS, MAX_ADDRESSES, MAX_PARAMETERS, MAX_PHRASES};
+pub(super) use self::scenario::{MAX_PICK, MAX_STEPS, MODES, SCOPES, SEVERITIES};
 use self::yaml::{Chunk, Key, Node, NodeKind};
 use super::{MAX_BUNDLE_BYTES, Policy, Script, template};
 use crate::catalogue::Catalogue;
@@ -29,7 +39,7 @@ pub const MAX_FILES: usize = 1000;
 /// Most documents of a policy.
 pub const MAX_DOCUMENTS: usize = 5000;
 /// Longest name of a document.
-const MAX_NAME: usize = 64;
+pub(super) const MAX_NAME: usize = 64;
 
 /// One file of a policy folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,9 +52,7 @@ pub struct File {
 }
 
 /// The kinds of documents, by their first key.
-const KINDS: [&str; 7] = ["contact", "fleet", "never", "profile", "route", "scenario", "script"];
-/// Kinds that a later release will know.
-const LATER: [&str; 2] = ["customer", "request"];
+const KINDS: [&str; 9] = ["contact", "customer", "fleet", "never", "profile", "request", "route", "scenario", "script"];
 
 /// A document that could be parsed.
 struct Document<'f> {
@@ -60,6 +68,7 @@ struct Document<'f> {
 struct Names {
     contacts: BTreeSet<String>,
     profiles: BTreeSet<String>,
+    requests: BTreeSet<String>,
     routes: BTreeSet<String>,
     scripts: BTreeSet<String>,
 }
@@ -69,6 +78,7 @@ impl Names {
         let names = match kind {
             "contact" => &mut self.contacts,
             "profile" => &mut self.profiles,
+            "request" => &mut self.requests,
             "route" => &mut self.routes,
             "script" => &mut self.scripts,
             _ => return,
@@ -136,11 +146,18 @@ fn load_kinds(files: &[File], catalogue: &Catalogue, kinds: &[&str]) -> Result<P
     check_unique(&documents, &mut diagnostics);
     let mut policy = Policy::default();
     let scripts = read_scripts(&documents, &mut diagnostics);
+    if kinds.contains(&"request") {
+        policy.requests = request::requests(&documents, &mut diagnostics);
+    }
+    let mut mails = BTreeMap::new();
     for document in documents.iter().filter(|d| kinds.contains(&d.kind)) {
         if diagnostics.len() > MAX_DIAGNOSTICS {
             break;
         }
         let mut report = Report { file: document.file, diagnostics: Vec::new() };
+        if document.kind == "customer" {
+            request::own_addresses(document, &mut mails, &mut report);
+        }
         read(document, &names, &scripts, catalogue, &mut policy, &mut report);
         diagnostics.append(&mut report.diagnostics);
     }
@@ -148,9 +165,10 @@ fn load_kinds(files: &[File], catalogue: &Catalogue, kinds: &[&str]) -> Result<P
     finish(policy, diagnostics)
 }
 
-fn finish(policy: Policy, mut diagnostics: Vec<Diagnostic>) -> Result<Policy, Vec<Diagnostic>> {
+/// What was read, unless there are mistakes: sorted, each once, not too many.
+fn finish<T>(read: T, mut diagnostics: Vec<Diagnostic>) -> Result<T, Vec<Diagnostic>> {
     if diagnostics.is_empty() {
-        return Ok(policy);
+        return Ok(read);
     }
     diagnostics.sort();
     diagnostics.dedup();
@@ -191,10 +209,13 @@ fn document<'f>(file: &'f File, chunk: &Chunk<'_>, names: &mut Names, report: &m
         return None;
     }
     let Some(kind) = KINDS.into_iter().find(|k| *k == key.text) else {
-        if LATER.contains(&key.text.as_str()) {
-            report.at(key.place, format!("`{}` is not supported by this release", key.text));
-        } else if key.text == "test" {
+        if key.text == "test" {
             report.at(key.place, "tests belong into files ending in `.test.yaml`".to_owned());
+        } else if let NodeKind::Mapping(entries) = &root.kind
+            && let Some((kind, _)) = entries.iter().find(|(key, _)| KINDS.contains(&key.text.as_str()))
+        {
+            let message = format!("a document begins with its kind: move `{}` to its top", kind.text);
+            report.at(kind.place, message);
         } else {
             let suggestion = crate::diagnostic::nearest(&key.text, KINDS).filter(|_| key.text.len() <= 64);
             let kinds = KINDS.join(", ");
@@ -207,6 +228,10 @@ fn document<'f>(file: &'f File, chunk: &Chunk<'_>, names: &mut Names, report: &m
         }
         return None;
     };
+    if value.is_missing() {
+        report.at(value.place, format!("the {kind} has no name: write `{kind}: NAME`, of a-z, 0-9 and `-`"));
+        return None;
+    }
     let name = report.parsed(value, |text| check_name(text).map(|()| text.to_owned())).unwrap_or_default();
     names.insert(kind, &name);
     let place = value.place;
@@ -280,9 +305,14 @@ fn read(
                 policy.contacts.insert(name, contact);
             }
         }
+        "customer" => {
+            if let Some(customer) = request::customer(document, &mut fields, names, report) {
+                policy.customers.insert(name, customer);
+            }
+        }
         "fleet" => policy.fleet = fleet::fleet(document, &mut fields, report),
         "never" => {
-            if let Some(never) = fleet::never(document, &mut fields, catalogue, report) {
+            if let Some(never) = fleet::never(document, &mut fields, names, catalogue, report) {
                 policy.nevers.insert(name, never);
             }
         }
@@ -293,13 +323,13 @@ fn read(
             policy.routes.insert(name, people::route(document, &mut fields, names, report));
         }
         "scenario" => {
-            let context = scenario::Context { names, scripts, catalogue };
+            let context = scenario::Context { names, scripts, requests: &policy.requests, catalogue };
             let scenario = scenario::scenario(document, &mut fields, &context, report);
             if let (Some(scenario), Ok(name)) = (scenario, ScenarioName::new(&name)) {
                 policy.scenarios.insert(name, Arc::new(scenario));
             }
         }
-        // Scripts have been read.
+        // Scripts and requests have been read.
         _ => return,
     }
     fields.finish(report);

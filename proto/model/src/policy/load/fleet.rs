@@ -2,75 +2,33 @@
 
 use std::collections::BTreeMap;
 
-use super::Document;
 use super::report::{Fields, Report, quote, share};
 use super::yaml::{Node, NodeKind};
+use super::{Document, Names};
 use crate::catalogue::Catalogue;
 use crate::policy::render::Network;
-use crate::policy::{Fleet, Never, Script, Wave};
+use crate::policy::{Fleet, Never, RAILS, RailKind, Script, Wave, fits};
 use crate::value::ParamKind;
 
 /// Longest body of a script, in bytes.
-const MAX_BODY: usize = 64 << 10;
+pub(in crate::policy) const MAX_BODY: usize = 64 << 10;
 /// Most values of one list.
-const MAX_ITEMS: usize = 1024;
+pub(in crate::policy) const MAX_ITEMS: usize = 1024;
 
 /// Most waves of a rollout.
-const MAX_WAVES: usize = 20;
-
-/// How a rail is written.
-enum Rail {
-    /// A percentage, kept as 0..1.
-    Share,
-    /// A whole number.
-    Count,
-    /// A duration, kept in seconds.
-    Length,
-}
-
-/// The rails a fleet may set.
-const RAILS: [(&str, Rail); 9] = [
-    ("blast_radius", Rail::Share),
-    ("blast_radius_per_hour", Rail::Share),
-    ("brake_share", Rail::Share),
-    ("breaker_after", Rail::Count),
-    ("cooldown", Rail::Length),
-    ("cooldown_max", Rail::Length),
-    ("cooldown_per_day", Rail::Count),
-    ("flapping_after", Rail::Count),
-    ("per_hour", Rail::Count),
-];
+pub(in crate::policy) const MAX_WAVES: usize = 16;
 
 pub(super) fn fleet(document: &Document<'_>, fields: &mut Fields<'_>, report: &mut Report<'_>) -> Fleet {
     let mut fleet = Fleet { name: document.name.clone(), ..Fleet::default() };
     if let Some(signers) = fields.take("signers").and_then(|node| report.whole(node, 1, 100)) {
         fleet.signers = signers;
     }
-    if let Some(entries) = fields.take("rails").and_then(|node| report.mapping(node)) {
-        for (key, node) in entries {
-            let value = match RAILS.iter().find(|(name, _)| *name == key.text) {
-                Some((_, Rail::Share)) => report.share(node),
-                Some((_, Rail::Count)) => report.whole(node, 1, 100_000).map(f64::from),
-                #[expect(clippy::cast_precision_loss, reason = "at most 30 days")]
-                Some((_, Rail::Length)) => report.span(node).map(|span| span.0 as f64 / 1000.0),
-                None => {
-                    report.unknown(key.place, "rail", &key.text, RAILS.iter().map(|(name, _)| *name));
-                    None
-                }
-            };
-            if let Some(value) = value {
-                fleet.rails.insert(key.text.clone(), value);
-            }
-        }
+    if let Some(node) = fields.take("rails") {
+        fleet.rails = rails(node, report);
     }
     if let Some(mut rollout) = fields.take("rollout").and_then(|node| Fields::of(node, report)) {
-        let waves = rollout.take("waves").and_then(|node| report.list(node).map(|list| (node.place, list)));
-        if let Some((place, waves)) = waves {
-            if waves.is_empty() || waves.len() > MAX_WAVES {
-                let text = format!("`waves` has {} waves; write 1 to {MAX_WAVES}, like `[1, 5%, 25%, 100%]`", waves.len());
-                report.at(place, text);
-            }
-            fleet.waves = waves.iter().filter_map(|node| report.parsed(node, wave)).collect();
+        if let Some(waves) = rollout.take("waves").and_then(|node| waves(node, report)) {
+            fleet.waves = waves;
         }
         if let Some(soak) = rollout.take("soak").and_then(|node| report.span(node)) {
             fleet.soak = soak;
@@ -80,17 +38,78 @@ pub(super) fn fleet(document: &Document<'_>, fields: &mut Fields<'_>, report: &m
     fleet
 }
 
+fn rails(node: &Node, report: &mut Report<'_>) -> BTreeMap<String, f64> {
+    let mut rails = BTreeMap::new();
+    let entries = report.mapping(node).unwrap_or(&[]);
+    for (key, node) in entries {
+        let value = match RAILS.iter().find(|rail| rail.name == key.text).map(|rail| rail.kind) {
+            Some(RailKind::Share) => report.share(node),
+            Some(RailKind::Count) => report.whole(node, 1, 100_000).map(f64::from),
+            #[expect(clippy::cast_precision_loss, reason = "at most 30 days")]
+            Some(RailKind::Length) => report.span(node).map(|span| span.0 as f64 / 1000.0),
+            None => {
+                report.unknown(key.place, "rail", &key.text, RAILS.iter().map(|rail| rail.name));
+                None
+            }
+        };
+        if let Some(value) = value {
+            rails.insert(key.text.clone(), value);
+        }
+    }
+    for (least, most) in [("cooldown", "cooldown_max"), ("blast_radius", "blast_radius_per_hour")] {
+        let shorter = rails.get(least).zip(rails.get(most)).is_some_and(|(least, most)| most < least);
+        if let (true, Some((key, _))) = (shorter, entries.iter().find(|(key, _)| key.text == most)) {
+            report
+                .at(key.place, format!("`{most}` is less than `{least}`, so it would always be what counts: raise it"));
+        }
+    }
+    rails
+}
+
+/// Waves rise: numbers of servers first, then shares, the last of them everything.
+fn waves(node: &Node, report: &mut Report<'_>) -> Option<Vec<Wave>> {
+    let items = report.list(node)?;
+    if items.is_empty() || items.len() > MAX_WAVES {
+        report.at(node.place, format!("a rollout has 1 to {MAX_WAVES} waves, like `[1, 5%, 25%, 100%]`"));
+        return None;
+    }
+    let mut waves: Vec<Wave> = Vec::new();
+    for item in items {
+        let wave = report.parsed(item, wave)?;
+        let rises = waves.last().is_none_or(|last| match (*last, wave) {
+            (Wave::Count(last), Wave::Count(next)) => last < next,
+            (Wave::Share(last), Wave::Share(next)) => last < next,
+            (Wave::Count(_), Wave::Share(_)) => true,
+            (Wave::Share(_), Wave::Count(_)) => false,
+        });
+        if !rises {
+            let text = item.text().unwrap_or_default();
+            let message = format!("the wave `{text}` is not larger than the one before: numbers rise, then shares");
+            report.at(item.place, message);
+            return None;
+        }
+        waves.push(wave);
+    }
+    if !matches!(waves.last(), Some(Wave::Share(share)) if *share >= 1.0) {
+        let place = items.last().map_or(node.place, |item| item.place);
+        report.at(place, "the last wave is the whole fleet: end the list with `100%`".to_owned());
+        return None;
+    }
+    Some(waves)
+}
+
 fn wave(text: &str) -> Result<Wave, String> {
     let count = text.parse::<u32>().ok().filter(|n| *n > 0).map(Wave::Count);
-    count.or_else(|| share(text).filter(|share| *share > 0.0).map(Wave::Share)).ok_or_else(|| {
+    count.or_else(|| share(text).map(Wave::Share)).ok_or_else(|| {
         format!("`{}` is not a wave: write a number of servers, like `1`, or a share, like `5%`", quote(text))
     })
 }
 
 pub(super) fn script(document: &Document<'_>, fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Script> {
-    let interpreter = fields.require("interpreter", document.place, report);
+    let interpreter =
+        fields.need("interpreter", "the program that gets the text, like `/bin/sh`", document.place, report);
     let interpreter = interpreter.and_then(|node| report.parsed(node, |text| ParamKind::Path.parse(text)));
-    let body = fields.require("body", document.place, report).and_then(|node| {
+    let body = fields.need("body", "the text of the script", document.place, report).and_then(|node| {
         let text = report.text(node)?;
         if text.len() > MAX_BODY {
             report.at(node.place, format!("the body has {} bytes; at most {MAX_BODY} are read", text.len()));
@@ -104,10 +123,13 @@ pub(super) fn script(document: &Document<'_>, fields: &mut Fields<'_>, report: &
 pub(super) fn never(
     document: &Document<'_>,
     fields: &mut Fields<'_>,
+    names: &Names,
     catalogue: &Catalogue,
     report: &mut Report<'_>,
 ) -> Option<Never> {
-    let list = fields.require("actions", document.place, report).and_then(|node| report.list(node));
+    let list = fields
+        .need("actions", "what is refused, like `[firewall.block]`", document.place, report)
+        .and_then(|node| report.list(node));
     let mut specs = Vec::new();
     for node in list.unwrap_or(&[]) {
         let Some(name) = report.text(node) else { continue };
@@ -127,7 +149,7 @@ pub(super) fn never(
         };
         let kind = if let ParamKind::List(inner) = spec.kind { *inner } else { spec.kind };
         let values = refused_values(node, report);
-        let parse = |node: &&Node, report: &mut Report<'_>| report.parsed(node, |text| refused(text, kind));
+        let parse = |node: &&Node, report: &mut Report<'_>| refused(node, kind, names, report);
         with.insert(key.text.clone(), values.iter().filter_map(|node| parse(node, report)).collect());
     }
     if list?.is_empty() {
@@ -152,15 +174,31 @@ fn refused_values<'n>(node: &'n Node, report: &mut Report<'_>) -> Vec<&'n Node> 
     }
 }
 
-/// A refused value, in the form in which checked values print.
-fn refused(text: &str, kind: ParamKind) -> Result<String, String> {
+/// A refused value, in the form in which checked values print: for texts a glob, for addresses a network.
+fn refused(node: &Node, kind: ParamKind, names: &Names, report: &mut Report<'_>) -> Option<String> {
+    let text = report.text(node)?;
+    if let (ParamKind::Script, false) = (kind, names.scripts.iter().any(|name| fits(text, name))) {
+        report.unknown(node.place, "script", text, names.scripts.iter().map(String::as_str));
+        return None;
+    }
+    report.parsed(node, |text| refused_text(text, kind))
+}
+
+fn refused_text(text: &str, kind: ParamKind) -> Result<String, String> {
     let short = quote(text);
     match kind {
+        _ if text.len() > 256 => Err(format!("`{short}` is too long")),
         ParamKind::Ip if Network::parse(text).is_none() => {
             Err(format!("`{short}` is not an address or a network like `10.0.0.0/8`"))
         }
         ParamKind::Int { .. } | ParamKind::Size | ParamKind::Duration | ParamKind::Bool => {
             kind.parse(text).map(|value| value.to_string())
+        }
+        ParamKind::Path | ParamKind::PathGlob if !text.starts_with(['/', '*']) => {
+            Err(format!("`{short}` refuses no path: paths begin with `/`"))
+        }
+        ParamKind::Word(words) if !words.iter().any(|word| fits(text, word)) => {
+            Err(format!("`{short}` is none of {}, so nothing would be refused", words.join(", ")))
         }
         ParamKind::Ip
         | ParamKind::Text
@@ -171,12 +209,6 @@ fn refused(text: &str, kind: ParamKind) -> Result<String, String> {
         | ParamKind::Unit
         | ParamKind::Script
         | ParamKind::Word(_)
-        | ParamKind::List(_) => {
-            if text.len() > 256 {
-                Err(format!("`{short}` is too long"))
-            } else {
-                Ok(text.to_owned())
-            }
-        }
+        | ParamKind::List(_) => Ok(text.to_owned()),
     }
 }

@@ -10,7 +10,7 @@ use crate::policy::render::default_of;
 use crate::value::{ParamKind, ParamSpec, Params, Value};
 
 /// Most items of one list.
-const MAX_ITEMS: usize = 256;
+pub(in crate::policy) const MAX_ITEMS: usize = 256;
 
 /// A whole value of a declared kind, without `${...}`.
 fn literal(node: &Node, kind: ParamKind, names: &Names, report: &mut Report<'_>) -> Option<Value> {
@@ -27,7 +27,10 @@ fn literal(node: &Node, kind: ParamKind, names: &Names, report: &mut Report<'_>)
         if text.len() > 256 && !matches!(kind, ParamKind::Text | ParamKind::Url) {
             Err(format!("`{}` is too long", quote(text)))
         } else {
-            kind.parse(text)
+            kind.parse(text).map_err(|message| match text.contains("{{") {
+                true => format!("{message}; parameters are filled with `${{label}}`, `{{{{ }}}}` is for people"),
+                false => message,
+            })
         }
     })?;
     match (kind, &value) {
@@ -62,7 +65,10 @@ pub(super) fn of_sensor(
 
 fn absent(spec: &ParamSpec, place: Place, report: &mut Report<'_>) -> Option<Value> {
     default_of(spec)
-        .map_err(|_| report.at(place, format!("the parameter `{}` ({}) is missing", spec.name, spec.kind)))
+        .map_err(|_| {
+            let help = if spec.help.is_empty() { String::new() } else { format!(": {}", spec.help) };
+            report.at(place, format!("the parameter `{}` ({}) is missing{help}", spec.name, spec.kind));
+        })
         .ok()
         .flatten()
 }
@@ -72,6 +78,8 @@ pub(super) struct Holes<'a> {
     pub(super) labels: &'a [String],
     /// Whether a series may bring labels of its own.
     pub(super) open: bool,
+    /// Whose labels they are, for the message.
+    pub(super) what: &'static str,
 }
 
 /// The parameters of a step as written, with `${label}` checked.
@@ -152,7 +160,10 @@ fn check_holes(node: &Node, kind: ParamKind, holes: &Holes<'_>, report: &mut Rep
         if !holes.open && !holes.labels.iter().any(|l| l == label) {
             let at = text.find(&format!("${{{label}}}")).map_or(0, |byte| text[..byte].chars().count());
             let has = if holes.labels.is_empty() { "none".to_owned() } else { holes.labels.join(", ") };
-            let message = format!("`${{{label}}}` is no label of this scenario's instances (they have: {has})");
+            let message = match holes.what {
+                "request's parameters" => format!("`${{{label}}}` is no parameter of the request (it has: {has})"),
+                what => format!("`${{{label}}}` is no label of this {what} (they have: {has})"),
+            };
             let suggestion = crate::diagnostic::nearest(label, holes.labels.iter().map(String::as_str));
             report.suggest(node.place_of(at), message, suggestion);
             fine = false;
