@@ -13,6 +13,7 @@ use crate::ledger::{Fault, Memory};
 
 mod crash;
 mod envelope;
+mod back;
 mod policy;
 mod signed;
 mod stream;
