@@ -7,6 +7,7 @@ mod documents;
 mod explain;
 mod peer;
 mod query;
+mod rollout;
 mod socket;
 mod store;
 
@@ -24,7 +25,7 @@ use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
-use crate::core::{Handle, Input, MAX_TEXT, Order, Refused, View};
+use crate::core::{Handle, Input, MAX_TEXT, Order, Refused, Steer, View};
 use crate::history::History;
 use crate::journal::Feed;
 use crate::policies::{PolicyError, Terms};
@@ -181,9 +182,10 @@ impl OperatorService for Operator {
                     version.map_err(|_| Status::invalid_argument("a policy is named by its version's number"))?;
                 self.ask(move |view| documents::policy(view, version)).await?
             }
+            "rollout" => Some(self.ask(rollout::status).await?),
             "store" => Some(store::status(self.store.as_deref(), crate::clock::now())),
             other => {
-                let text = format!("`{}` is not server, incident, policy or store", other.escape_debug());
+                let text = format!("`{}` is not server, incident, policy, store or rollout", other.escape_debug());
                 return Err(Status::invalid_argument(text));
             }
         };
@@ -252,6 +254,23 @@ impl OperatorService for Operator {
             self.core.tell(Input::Remark { server: None, topic: "policy_refused", message }).await;
         }
         pushed
+    }
+
+    async fn pause_rollout(&self, request: Request<v1::PauseRolloutRequest>) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        let what = if request.into_inner().paused { Steer::Pause } else { Steer::Resume };
+        self.order(Order::Steer { what, by }).await
+    }
+
+    async fn roll_back(&self, request: Request<v1::RollBackRequest>) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        let reason = text("reason", request.into_inner().reason)?;
+        self.order(Order::Steer { what: Steer::RollBack { reason }, by }).await
+    }
+
+    async fn label_server(&self, request: Request<v1::LabelServerRequest>) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        self.order(rollout::label(request.into_inner(), by)?).await
     }
 
     async fn acknowledge(&self, request: Request<v1::AcknowledgeRequest>) -> Result<Response<v1::Document>, Status> {

@@ -1,7 +1,8 @@
 //! Policy versions: checked, stored, and the one in force.
 //!
-//! A bundle and its signatures are on disk before the event that activates it, so that a restart always finds what the log
-//! names. Signatures are checked before a bundle is parsed, at a push and again at every start.
+//! A bundle and its signatures are on disk before the event that activates it or begins its rollout, so that a restart
+//! always finds what the log names. Signatures are checked before a bundle is parsed, at a push and again at every start.
+//! Bundles of these are at hand: the one in force, the one that was offered last, and for readers the last [`KEPT`].
 
 mod signatures;
 
@@ -136,7 +137,7 @@ impl Terms {
 #[derive(Debug)]
 pub struct Active {
     /// The bundle.
-    pub candidate: Candidate,
+    pub candidate: Arc<Candidate>,
     /// Since when.
     pub activated: Timestamp,
     /// Who pushed it.
@@ -166,6 +167,10 @@ pub struct Policies {
     folder: PathBuf,
     versions: Vec<Version>,
     current: Option<Arc<Active>>,
+    /// The newest that a rollout gave to some servers, when it is not the one in force.
+    offered: Option<Arc<Candidate>>,
+    /// The highest version that any server was given.
+    highest: u64,
     untrusted: Option<String>,
 }
 
@@ -185,9 +190,22 @@ impl Policies {
     pub fn open(folder: &Path, events: &[Event], terms: &Terms) -> Result<Self, PolicyError> {
         let storage = |e: io::Error| PolicyError::Storage(format!("cannot open {}: {e}", folder.display()));
         std::fs::create_dir_all(folder).map_err(storage)?;
-        let mut store = Self { folder: folder.to_owned(), versions: Vec::new(), current: None, untrusted: None };
+        let mut store = Self {
+            folder: folder.to_owned(),
+            versions: Vec::new(),
+            current: None,
+            offered: None,
+            highest: 0,
+            untrusted: None,
+        };
+        let mut offered: Option<(u64, &str, Timestamp)> = None;
         for event in events {
-            if let EventBody::PolicyActivated { version, digest, by } = &event.body {
+            if let EventBody::RolloutStarted { version, digest, .. } = &event.body {
+                offered = Some((*version, digest, event.time));
+                store.highest = store.highest.max(*version);
+            } else if let EventBody::PolicyActivated { version, digest, by } = &event.body {
+                offered = offered.filter(|(offered, ..)| offered != version);
+                store.highest = store.highest.max(*version);
                 store.versions.push(Version {
                     version: *version,
                     digest: digest.clone(),
@@ -198,16 +216,25 @@ impl Policies {
                 });
             }
         }
-        let read = |version: &Version| -> Result<Candidate, PolicyError> {
-            let path = folder.join(file_name(version.version, &version.digest));
+        let read_as = |version: u64, digest: &str, taken: Timestamp| -> Result<Candidate, PolicyError> {
+            let path = folder.join(file_name(version, digest));
             let bytes = std::fs::read(&path).map_err(|e| PolicyError::Storage(e.to_string()))?;
-            if Bundle::digest(&bytes) != version.digest {
+            if Bundle::digest(&bytes) != digest {
                 return Err(PolicyError::Invalid("its content is not what was activated".to_owned()));
             }
-            let signatures = signatures::read(folder, version.version, &version.digest)?;
+            let signatures = signatures::read(folder, version, digest)?;
             // A key that has ended since signed it while it was good.
-            terms.read(bytes, signatures, version.activated, None)
+            terms.read(bytes, signatures, taken, None)
         };
+        let read = |version: &Version| read_as(version.version, &version.digest, version.activated);
+        // Without it its rollout ends, and every server goes back: nothing that is in force is lost.
+        store.offered = offered.and_then(|(version, digest, taken)| match read_as(version, digest, taken) {
+            Ok(candidate) => Some(Arc::new(candidate)),
+            Err(error) => {
+                tracing::warn!("policy {version} was rolled out, and its bundle cannot be used: {error}");
+                None
+            }
+        });
         let older = store.versions.len().saturating_sub(1);
         for version in store.versions[..older].iter_mut().rev().take(KEPT - 1) {
             if let Ok(candidate) = read(version) {
@@ -220,7 +247,7 @@ impl Policies {
                 Ok(candidate) => {
                     (version.scenarios, version.signers) = (scenarios(&candidate.policy), candidate.signers.clone());
                     let (activated, by) = (version.activated, version.by.clone());
-                    store.current = Some(Arc::new(Active { candidate, activated, by }));
+                    store.current = Some(Arc::new(Active { candidate: Arc::new(candidate), activated, by }));
                 }
                 Err(PolicyError::Refused(error)) => {
                     store.untrusted = Some(format!(
@@ -264,11 +291,12 @@ impl Policies {
     /// # Errors
     /// The version does not rise, or the disk fails.
     pub fn store(&self, candidate: &Candidate) -> Result<(), PolicyError> {
-        let current = self.versions.last().map_or(0, |v| v.version);
-        if candidate.version <= current {
+        let in_force = self.versions.last().map_or(0, |v| v.version);
+        if candidate.version <= self.highest {
+            let which = if self.highest == in_force { "is in force" } else { "servers were given before" };
             let message = format!(
-                "policy version {} does not come after version {current}, which is in force; build it with a higher one",
-                candidate.version
+                "policy version {} does not come after version {}, which {which}; build it with a higher one",
+                candidate.version, self.highest
             );
             return Err(PolicyError::Refused(message));
         }
@@ -287,8 +315,34 @@ impl Policies {
         })
     }
 
+    /// Keeps a stored policy at hand for the servers of its rollout; the one offered before is forgotten.
+    pub fn offer(&mut self, candidate: Arc<Candidate>) {
+        self.highest = self.highest.max(candidate.version);
+        if let Some(old) = self.offered.replace(candidate) {
+            let path = self.folder.join(file_name(old.version, &old.digest));
+            if let Err(error) = std::fs::remove_file(&path) {
+                tracing::debug!("cannot delete {}: {error}", path.display());
+            }
+        }
+    }
+
+    /// The policy that a rollout gave to some servers last, when it is not the one in force.
+    #[must_use]
+    pub fn offered(&self) -> Option<&Arc<Candidate>> {
+        self.offered.as_ref()
+    }
+
+    /// A version that is at hand.
+    #[must_use]
+    pub fn bundle(&self, version: u64) -> Option<&Arc<Candidate>> {
+        let current = self.current.as_ref().map(|active| &active.candidate);
+        current.into_iter().chain(&self.offered).find(|candidate| candidate.version == version)
+    }
+
     /// Puts a stored policy in force; its event is in the log.
-    pub fn activate(&mut self, candidate: Candidate, activated: Timestamp, by: String) -> Arc<Active> {
+    pub fn activate(&mut self, candidate: Arc<Candidate>, activated: Timestamp, by: String) -> Arc<Active> {
+        self.offered = self.offered.take().filter(|offered| offered.version != candidate.version);
+        self.highest = self.highest.max(candidate.version);
         self.versions.push(Version {
             version: candidate.version,
             digest: candidate.digest.clone(),

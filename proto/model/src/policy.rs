@@ -7,6 +7,7 @@ mod bundle;
 mod load;
 mod rails;
 mod render;
+mod schema;
 mod select;
 mod template;
 pub mod test;
@@ -20,7 +21,8 @@ pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES};
 pub use load::{File, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, load, load_sensors, load_tests};
 pub use rails::{RAILS, RailKind, RailSpec};
 pub use render::RenderError;
-pub use select::fits;
+pub use schema::schema;
+pub use select::{cluster_of, fits};
 
 use crate::condition::Condition;
 use crate::name::ScenarioName;

@@ -212,7 +212,7 @@ impl fmt::Display for ParamKind {
 
 fn check_path(text: &str) -> Result<(), String> {
     if !text.starts_with('/') {
-        return Err(format!("`{text}` is not an absolute path"));
+        return Err(format!("`{text}` is not an absolute path: it begins with `/`"));
     }
     if text.len() > 1 && text[1..].split('/').any(|part| part.is_empty() || part == "." || part == "..") {
         return Err(format!("`{text}`: a path may not hold `..`, `.` or empty parts"));

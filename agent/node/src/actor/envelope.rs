@@ -5,8 +5,8 @@ use std::fmt;
 use skynet_model::catalogue::ActionSpec;
 use skynet_model::command::{Command, Status, command_id};
 use skynet_model::name::ServerId;
-use skynet_model::policy::Mode;
-use skynet_model::series::SeriesKey;
+use skynet_model::policy::{Mode, Policy, Scenario, Scope, Step, StepTarget};
+use skynet_model::series::{Labels, SeriesKey};
 use skynet_model::sign::not_authorised;
 
 use super::ceiling::Ceiling;
@@ -23,6 +23,27 @@ pub(super) fn refused(why: impl Into<String>) -> No {
 /// Refused because no signed policy says so: what an honest controller never asks.
 fn unsigned(why: impl fmt::Display) -> No {
     refused(not_authorised(why))
+}
+
+/// Whether a step may be done on this server: which one of many it is done on is the controller's choice, but never one
+/// outside what policy says.
+pub(super) fn check_target(policy: &Policy, scenario: &Scenario, step: &Step, labels: &Labels) -> Result<(), String> {
+    if policy.may_target(scenario, step, labels) {
+        return Ok(());
+    }
+    let name = &scenario.name;
+    match &step.target {
+        None if scenario.scope == Scope::Server && scenario.on_request.is_none() => {
+            Err(format!("scenario `{name}` does not apply to this server's labels {labels}"))
+        }
+        None => Err(format!("scenario `{name}` is about more than one server, and its step names none with `target`")),
+        Some(StepTarget::Request) if scenario.on_request.is_none() => {
+            Err(format!("scenario `{name}` answers no request, and its step is for the servers of one"))
+        }
+        Some(StepTarget::Request | StepTarget::Pick(_)) => Err(format!(
+            "the step of scenario `{name}` is for other servers: its target does not select this server's labels {labels}"
+        )),
+    }
 }
 
 /// All that does not depend on what was done before: version, scenario, step, parameters, `never`, server, ceiling.
@@ -59,13 +80,11 @@ pub(super) fn check(
             return Err(unsigned(format_args!("scenario `{name}` only observes; `mode: enforce` lets it act")));
         }
     }
-    if !policy.applies(scenario, labels) {
-        return Err(unsigned(format_args!("scenario `{name}` does not apply to this server's labels {labels}")));
-    }
     let step = usize::try_from(command.step)
         .ok()
         .and_then(|at| scenario.respond.get(at))
         .ok_or_else(|| unsigned(format_args!("scenario `{name}` has no step {}", command.step)))?;
+    check_target(policy, scenario, step, labels).map_err(unsigned)?;
     if step.action.name != command.action {
         return Err(unsigned(format_args!(
             "step {} of scenario `{name}` is {}, not `{}`",
@@ -75,7 +94,7 @@ pub(super) fn check(
     // The labels fill parameters and scripts' environments.
     let instance = SeriesKey { name: "instance".into(), labels: command.labels.clone() };
     instance.check().map_err(|error| unsigned(format_args!("the command's labels: {error}")))?;
-    let params = step.render(&command.labels).map_err(|error| unsigned(error))?;
+    let params = step.render(&command.labels).map_err(unsigned)?;
     if params != command.params {
         return Err(unsigned(format_args!(
             "the command's parameters are not those of step {} of scenario `{name}` for {}",

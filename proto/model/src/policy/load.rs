@@ -19,7 +19,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::fleet::{MAX_BODY, MAX_ITEMS as MAX_NEVER_ITEMS, MAX_WAVES};
+pub(super) use self::params::MAX_ITEMS as MAX_PARAM_ITEMS;
+pub(super) use self::people::{FORMATS, MAX_TARGETS};
+pub(super) use self::profile::{MAX_LABEL, MAX_SENSORS};
 use self::report::{Fields, MAX_DIAGNOSTICS, Place, Report, quote};
+pub(super) use self::request::{KINDS as REQUEST_KINDS, MAX_ADDRESSES, MAX_PARAMETERS, MAX_PHRASES};
+pub(super) use self::scenario::{MAX_PICK, MAX_STEPS, MODES, SCOPES, SEVERITIES};
 use self::yaml::{Chunk, Key, Node, NodeKind};
 use super::{MAX_BUNDLE_BYTES, Policy, Script, template};
 use crate::catalogue::Catalogue;
@@ -33,7 +39,7 @@ pub const MAX_FILES: usize = 1000;
 /// Most documents of a policy.
 pub const MAX_DOCUMENTS: usize = 5000;
 /// Longest name of a document.
-const MAX_NAME: usize = 64;
+pub(super) const MAX_NAME: usize = 64;
 
 /// One file of a policy folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,6 +211,11 @@ fn document<'f>(file: &'f File, chunk: &Chunk<'_>, names: &mut Names, report: &m
     let Some(kind) = KINDS.into_iter().find(|k| *k == key.text) else {
         if key.text == "test" {
             report.at(key.place, "tests belong into files ending in `.test.yaml`".to_owned());
+        } else if let NodeKind::Mapping(entries) = &root.kind
+            && let Some((kind, _)) = entries.iter().find(|(key, _)| KINDS.contains(&key.text.as_str()))
+        {
+            let message = format!("a document begins with its kind: move `{}` to its top", kind.text);
+            report.at(kind.place, message);
         } else {
             let suggestion = crate::diagnostic::nearest(&key.text, KINDS).filter(|_| key.text.len() <= 64);
             let kinds = KINDS.join(", ");
@@ -217,6 +228,10 @@ fn document<'f>(file: &'f File, chunk: &Chunk<'_>, names: &mut Names, report: &m
         }
         return None;
     };
+    if value.is_missing() {
+        report.at(value.place, format!("the {kind} has no name: write `{kind}: NAME`, of a-z, 0-9 and `-`"));
+        return None;
+    }
     let name = report.parsed(value, |text| check_name(text).map(|()| text.to_owned())).unwrap_or_default();
     names.insert(kind, &name);
     let place = value.place;

@@ -184,6 +184,11 @@ fn check_shape(template: &str) -> Result<(), String> {
     if template.len() > MAX_TEXT {
         return Err(format!("the text has {} bytes; at most {MAX_TEXT} are read", template.len()));
     }
+    if let Some(at) = template.find("${") {
+        let hole: String = template[at..].chars().take_while(|c| *c != '}').take(40).chain(['}']).collect();
+        let name = hole.trim_start_matches("${").trim_end_matches('}');
+        return Err(format!("`{hole}` is for parameters: text for people is filled with `{{{{ {name} }}}}`"));
+    }
     if template.contains("{%") || template.contains("{#") {
         return Err("a summary holds `{{ ... }}` only, no `{% ... %}` and no `{# ... #}`".to_owned());
     }

@@ -40,6 +40,16 @@ fn requests_and_customers_load_as_they_are_written() {
 }
 
 #[test]
+fn what_is_written_oddly_loads_all_the_same() {
+    let policy = policy(&[include_str!("../policies/good/odd.yaml")]);
+    assert_eq!((policy.fleet.name.as_str(), policy.fleet.signers), ("42", 2));
+    assert_eq!(policy.fleet.rails["blast_radius"], 0.005);
+    assert_eq!(policy.profiles["7"].sensors.len(), 5);
+    assert_eq!(policy.scripts["s"].body, "true");
+    assert_eq!(policy.nevers["some"].with["pid"], ["7", "8"]);
+}
+
+#[test]
 fn a_scenario_answers_a_request_on_the_servers_it_names() {
     let policy = policy(&[include_str!("../policies/good/base.yaml"), include_str!("../policies/good/people.yaml")]);
     let scenario = &policy.scenarios[&ScenarioName::new("unblock-request").unwrap()];

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
+mod broken;
 mod catalogue;
 mod conditions;
 mod documents;
 mod policies;
 mod random;
+mod schema;
 mod signatures;
 mod signers;

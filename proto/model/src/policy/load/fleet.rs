@@ -11,12 +11,12 @@ use crate::policy::{Fleet, Never, RAILS, RailKind, Script, Wave, fits};
 use crate::value::ParamKind;
 
 /// Longest body of a script, in bytes.
-const MAX_BODY: usize = 64 << 10;
+pub(in crate::policy) const MAX_BODY: usize = 64 << 10;
 /// Most values of one list.
-const MAX_ITEMS: usize = 1024;
+pub(in crate::policy) const MAX_ITEMS: usize = 1024;
 
 /// Most waves of a rollout.
-const MAX_WAVES: usize = 16;
+pub(in crate::policy) const MAX_WAVES: usize = 16;
 
 pub(super) fn fleet(document: &Document<'_>, fields: &mut Fields<'_>, report: &mut Report<'_>) -> Fleet {
     let mut fleet = Fleet { name: document.name.clone(), ..Fleet::default() };
@@ -106,9 +106,10 @@ fn wave(text: &str) -> Result<Wave, String> {
 }
 
 pub(super) fn script(document: &Document<'_>, fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Script> {
-    let interpreter = fields.require("interpreter", document.place, report);
+    let interpreter =
+        fields.need("interpreter", "the program that gets the text, like `/bin/sh`", document.place, report);
     let interpreter = interpreter.and_then(|node| report.parsed(node, |text| ParamKind::Path.parse(text)));
-    let body = fields.require("body", document.place, report).and_then(|node| {
+    let body = fields.need("body", "the text of the script", document.place, report).and_then(|node| {
         let text = report.text(node)?;
         if text.len() > MAX_BODY {
             report.at(node.place, format!("the body has {} bytes; at most {MAX_BODY} are read", text.len()));
@@ -126,7 +127,9 @@ pub(super) fn never(
     catalogue: &Catalogue,
     report: &mut Report<'_>,
 ) -> Option<Never> {
-    let list = fields.require("actions", document.place, report).and_then(|node| report.list(node));
+    let list = fields
+        .need("actions", "what is refused, like `[firewall.block]`", document.place, report)
+        .and_then(|node| report.list(node));
     let mut specs = Vec::new();
     for node in list.unwrap_or(&[]) {
         let Some(name) = report.text(node) else { continue };

@@ -10,7 +10,7 @@ use crate::policy::render::default_of;
 use crate::value::{ParamKind, ParamSpec, Params, Value};
 
 /// Most items of one list.
-const MAX_ITEMS: usize = 256;
+pub(in crate::policy) const MAX_ITEMS: usize = 256;
 
 /// A whole value of a declared kind, without `${...}`.
 fn literal(node: &Node, kind: ParamKind, names: &Names, report: &mut Report<'_>) -> Option<Value> {
@@ -27,7 +27,10 @@ fn literal(node: &Node, kind: ParamKind, names: &Names, report: &mut Report<'_>)
         if text.len() > 256 && !matches!(kind, ParamKind::Text | ParamKind::Url) {
             Err(format!("`{}` is too long", quote(text)))
         } else {
-            kind.parse(text)
+            kind.parse(text).map_err(|message| match text.contains("{{") {
+                true => format!("{message}; parameters are filled with `${{label}}`, `{{{{ }}}}` is for people"),
+                false => message,
+            })
         }
     })?;
     match (kind, &value) {
@@ -62,7 +65,10 @@ pub(super) fn of_sensor(
 
 fn absent(spec: &ParamSpec, place: Place, report: &mut Report<'_>) -> Option<Value> {
     default_of(spec)
-        .map_err(|_| report.at(place, format!("the parameter `{}` ({}) is missing", spec.name, spec.kind)))
+        .map_err(|_| {
+            let help = if spec.help.is_empty() { String::new() } else { format!(": {}", spec.help) };
+            report.at(place, format!("the parameter `{}` ({}) is missing{help}", spec.name, spec.kind));
+        })
         .ok()
         .flatten()
 }

@@ -8,48 +8,61 @@ use crate::policy::{Contact, Quiet, Route, Severity, Target, Tier};
 use crate::time::Span;
 
 /// Most tiers of a route and targets of a tier.
-const MAX_TARGETS: usize = 64;
+pub(in crate::policy) const MAX_TARGETS: usize = 64;
+/// Formats of webhooks.
+pub(in crate::policy) const FORMATS: [(&str, &str); 1] = [("alertmanager", "alertmanager")];
 /// Ways to tell a person.
 const TARGETS: [&str; 4] = ["console", "contact", "mail", "sms"];
 
 pub(super) fn contact(document: &Document<'_>, fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Contact> {
-    let node = fields.require("webhook", document.place, report)?;
+    let node = fields.need("webhook", "`{ format: alertmanager, credential: NAME }`", document.place, report)?;
     let mut webhook = Fields::of(node, report)?;
     let format = match webhook.take("format") {
-        Some(node) => report.word(node, "format", &[("alertmanager", "alertmanager")]),
+        Some(node) => report.word(node, "format", &FORMATS),
         None => Some("alertmanager"),
     };
-    let credential = webhook.require("credential", node.place, report);
+    let credential =
+        webhook.need("credential", "the name under which the controller keeps the URL", node.place, report);
     let credential = credential.and_then(|node| report.parsed(node, |t| check_name(t).map(|()| t.to_owned())));
     webhook.finish(report);
     format.zip(credential).map(|(format, credential)| Contact { format: format.to_owned(), credential })
 }
 
 pub(super) fn route(document: &Document<'_>, fields: &mut Fields<'_>, names: &Names, report: &mut Report<'_>) -> Route {
-    let tell = fields.require("tell", document.place, report).and_then(|node| {
-        let items = report.list(node)?;
-        if items.is_empty() || items.len() > MAX_TARGETS {
-            report.at(node.place, format!("a route has 1 to {MAX_TARGETS} tiers"));
+    let tell =
+        fields.need("tell", "whom to tell, like `[{ to: [console] }]`", document.place, report).and_then(|node| {
+            let items = report.list(node)?;
+            if items.is_empty() || items.len() > MAX_TARGETS {
+                report.at(node.place, format!("a route has 1 to {MAX_TARGETS} tiers"));
+            }
+            Some(items)
+        });
+    let mut tiers: Vec<Tier> = Vec::new();
+    for node in tell.unwrap_or(&[]).iter().take(MAX_TARGETS) {
+        let Some(tier) = tier(node, names, report) else { continue };
+        if let Some(last) = tiers.last().filter(|last| tier.after <= last.after) {
+            let message = format!("the tier before is told after {}: say `after` a longer time here", last.after);
+            report.at(node.place, message);
         }
-        Some(items)
-    });
-    let tiers = tell.unwrap_or(&[]).iter().take(MAX_TARGETS).filter_map(|node| tier(node, names, report)).collect();
+        tiers.push(tier);
+    }
     let quiet = fields.take("quiet").and_then(|node| quiet(node, report));
     Route { tiers, quiet }
 }
 
 fn tier(node: &Node, names: &Names, report: &mut Report<'_>) -> Option<Tier> {
     let mut fields = Fields::of(node, report)?;
-    let after = fields.take("after").and_then(|node| report.span(node)).unwrap_or(Span(0));
-    let to = fields.require("to", node.place, report).and_then(|node| {
-        let items = report.list(node)?;
-        if items.is_empty() || items.len() > MAX_TARGETS {
-            report.at(node.place, format!("a tier tells 1 to {MAX_TARGETS} targets"));
-        }
-        Some(items.iter().take(MAX_TARGETS).filter_map(|item| target(item, names, report)).collect())
-    });
+    let after = fields.take("after").map_or(Some(Span(0)), |node| report.span(node));
+    let to =
+        fields.need("to", "whom to tell, like `[{ mail: ops@example.net }]`", node.place, report).and_then(|node| {
+            let items = report.list(node)?;
+            if items.is_empty() || items.len() > MAX_TARGETS {
+                report.at(node.place, format!("a tier tells 1 to {MAX_TARGETS} targets"));
+            }
+            Some(items.iter().take(MAX_TARGETS).filter_map(|item| target(item, names, report)).collect())
+        });
     fields.finish(report);
-    to.map(|to| Tier { after, to })
+    Some(Tier { after: after?, to: to? })
 }
 
 fn target(node: &Node, names: &Names, report: &mut Report<'_>) -> Option<Target> {
@@ -94,7 +107,7 @@ pub(super) fn mail(text: &str) -> Result<String, String> {
     let parts = text.split_once('@').filter(|(user, host)| !user.is_empty() && !host.is_empty() && !host.contains('@'));
     let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | ',' | ';' | '"');
     if parts.is_none() || text.len() > 254 || text.contains(odd) {
-        return Err(format!("`{}` is not a mail address", quote(text)));
+        return Err(format!("`{}` is not a mail address: write it like `ops@example.net`", quote(text)));
     }
     Ok(text.to_owned())
 }
@@ -111,13 +124,21 @@ pub(super) fn sms(text: &str) -> Result<String, String> {
 
 fn quiet(node: &Node, report: &mut Report<'_>) -> Option<Quiet> {
     let mut fields = Fields::of(node, report)?;
-    let from = fields.require("from", node.place, report).and_then(|node| report.parsed(node, minutes));
-    let until = fields.require("until", node.place, report).and_then(|node| report.parsed(node, minutes));
+    let from = fields
+        .need("from", "when it begins, like `\"23:00\"`", node.place, report)
+        .and_then(|node| report.parsed(node, minutes));
+    let until = fields
+        .need("until", "when it ends, like `\"07:00\"`", node.place, report)
+        .and_then(|node| report.parsed(node, minutes));
     let only_below = match fields.take("only_below") {
         Some(node) => report.word(node, "severity", &SEVERITIES),
         None => Some(Severity::Critical),
     };
     fields.finish(report);
+    if from.is_some() && from == until {
+        report
+            .at(node.place, "it begins when it ends, so it would never be quiet: take it away, or mend it".to_owned());
+    }
     Some(Quiet { from: from?, until: until?, only_below: only_below? })
 }
 

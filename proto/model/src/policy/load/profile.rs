@@ -14,9 +14,9 @@ const MIN_EVERY: Span = Span(100);
 /// Longest interval of a sensor.
 const MAX_EVERY: Span = Span::hours(24);
 /// Most sensors of a profile.
-const MAX_SENSORS: usize = 256;
+pub(in crate::policy) const MAX_SENSORS: usize = 256;
 /// Longest label name or value.
-const MAX_LABEL: usize = 256;
+pub(in crate::policy) const MAX_LABEL: usize = 256;
 
 pub(super) fn profile(
     fields: &mut Fields<'_>,

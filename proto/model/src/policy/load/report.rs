@@ -17,6 +17,8 @@ pub(super) struct Place {
 const MAX_SPAN: Span = Span::hours(30 * 24);
 /// Most characters of what was written that a message repeats.
 const MAX_QUOTE: usize = 80;
+/// Most known words that a message about an unknown one lists.
+const MAX_LISTED: usize = 20;
 /// Most mistakes that are told at once.
 pub(super) const MAX_DIAGNOSTICS: usize = 1000;
 
@@ -49,10 +51,18 @@ impl Report<'_> {
         word: &str,
         known: impl IntoIterator<Item = &'k str>,
     ) {
+        let known: Vec<&str> = known.into_iter().filter(|k| !k.is_empty()).collect();
         // Comparing is the costly part: names that are no slips are not compared, nor are more than a few hundred.
-        let near = |k: &&str| k.len().abs_diff(word.len()) <= 4;
-        let suggestion = if word.len() <= 64 { nearest(word, known.into_iter().filter(near).take(200)) } else { None };
-        self.suggest(place, format!("unknown {what} `{}`", quote(word)), suggestion);
+        let near = known.iter().copied().filter(|k| k.len().abs_diff(word.len()) <= 4).take(200);
+        let suggestion = if word.len() <= 64 { nearest(word, near) } else { None };
+        let there = match (&suggestion, known.len()) {
+            (Some(_), _) => String::new(),
+            (None, 0) => format!(": there is no {what} here"),
+            (None, 1) => format!(": there is only `{}`", known.join("")),
+            (None, 2..=MAX_LISTED) => format!(": there are {}", known.join(", ")),
+            (None, _) => String::new(),
+        };
+        self.suggest(place, format!("unknown {what} `{}`{there}", quote(word)), suggestion);
     }
 
     /// The text of a scalar.
@@ -120,16 +130,25 @@ impl Report<'_> {
 
     /// `5%` as 0.05; more than 0 and at most 100 %.
     pub(super) fn share(&mut self, node: &Node) -> Option<f64> {
-        self.parsed(node, |text| share(text).ok_or_else(|| format!("`{}` is not a percentage like `5%`", quote(text))))
+        self.parsed(node, |text| {
+            share(text).ok_or_else(|| {
+                format!("`{}` is not a percentage of more than 0 and at most 100: write it like `5%`", quote(text))
+            })
+        })
     }
 
     /// True or false.
     pub(super) fn truth(&mut self, node: &Node) -> Option<bool> {
-        self.parsed(node, |text| match text {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err(format!("`{}` is not true or false", quote(text))),
-        })
+        let text = self.text(node)?;
+        let meant = match text {
+            "true" => return Some(true),
+            "false" => return Some(false),
+            "yes" | "on" | "True" | "TRUE" => Some("true".to_owned()),
+            "no" | "off" | "False" | "FALSE" => Some("false".to_owned()),
+            _ => None,
+        };
+        self.suggest(node.place, format!("`{}` is not `true` or `false`", quote(text)), meant);
+        None
     }
 
     /// One of a few words.
@@ -138,7 +157,8 @@ impl Report<'_> {
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            let message = format!("unknown {what} `{}`: it is one of {}", quote(text), known.join(", "));
+            let one = if known.len() == 1 { "the only one is" } else { "it is one of" };
+            let message = format!("unknown {what} `{}`: {one} {}", quote(text), known.join(", "));
             self.suggest(node.place, message, if text.len() <= 64 { nearest(text, known) } else { None });
         }
         found
@@ -184,6 +204,21 @@ impl<'n> Fields<'n> {
         let node = self.take(key);
         if node.is_none() {
             report.at(place, format!("the key `{key}` is missing"));
+        }
+        node
+    }
+
+    /// The same; `what` says what the key is for.
+    pub(super) fn need(
+        &mut self,
+        key: &'static str,
+        what: &str,
+        place: Place,
+        report: &mut Report<'_>,
+    ) -> Option<&'n Node> {
+        let node = self.take(key);
+        if node.is_none() {
+            report.at(place, format!("the key `{key}` is missing: {what}"));
         }
         node
     }

@@ -115,12 +115,14 @@ impl Node {
 pub(super) struct Chunk<'t> {
     pub(super) text: &'t str,
     pub(super) lines_before: u32,
+    /// Whether it lacks its first line, which was told.
+    pub(super) torn: bool,
 }
 
 /// Splits a file at its `---` lines, which part documents wherever they stand (YAML 1.2, 9.1.2).
 pub(super) fn split<'t>(text: &'t str, report: &mut Report<'_>) -> Vec<Chunk<'t>> {
     let mut chunks = Vec::new();
-    let (mut start, mut begun, mut at) = (0, 0, 0);
+    let (mut start, mut begun, mut at, mut torn) = (0, 0, 0, false);
     for (number, line) in (0_u32..).zip(text.split_inclusive('\n')) {
         let marker =
             line.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']));
@@ -130,17 +132,21 @@ pub(super) fn split<'t>(text: &'t str, report: &mut Report<'_>) -> Vec<Chunk<'t>
                 report
                     .at(Place { line: number + 1, column: 5 }, "a document begins on the line after `---`".to_owned());
             }
-            chunks.push(Chunk { text: &text[start..at], lines_before: begun });
+            chunks.push(Chunk { text: &text[start..at], lines_before: begun, torn });
             (start, begun) = (at + line.len(), number + 1);
+            torn = !rest.is_empty() && !rest.starts_with('#');
         }
         at += line.len();
     }
-    chunks.push(Chunk { text: &text[start..], lines_before: begun });
+    chunks.push(Chunk { text: &text[start..], lines_before: begun, torn });
     chunks
 }
 
 /// Parses one document. None when it is empty or cannot be read; what is wrong is reported.
 pub(super) fn parse(chunk: &Chunk<'_>, report: &mut Report<'_>) -> Option<Node> {
+    if chunk.torn {
+        return None;
+    }
     let options = options! {
         disallow_directives: true,
         emit_comments: false,
@@ -162,6 +168,18 @@ pub(super) fn parse(chunk: &Chunk<'_>, report: &mut Report<'_>) -> Option<Node> 
                 let hint = match info.as_str() {
                     i if i.starts_with("mapping values") => "; text that holds `: ` is written in quotes",
                     i if i.contains("tab") => "; indent with spaces",
+                    i if i.starts_with("unexpected character") => "; text that begins so is written in quotes",
+                    i if i.contains("block collection") || i.contains("block mapping") => {
+                        "; what belongs together begins in the same column"
+                    }
+                    i if i.starts_with("simple key") => {
+                        "; a key is followed by `:`, and the text below a `|` is indented further than its key"
+                    }
+                    i if i.contains("flow mapping") || i.contains("flow sequence") => {
+                        "; is a bracket before this never closed?"
+                    }
+                    i if i.contains("recursion") => "; it is nested more than 16 deep",
+                    i if i.contains("directives") => "; take the line that begins with `%` away",
                     _ => "",
                 };
                 let message = format!("this is not YAML: {}{hint}", sentence(&info));
@@ -175,7 +193,13 @@ pub(super) fn parse(chunk: &Chunk<'_>, report: &mut Report<'_>) -> Option<Node> 
 
 /// The parser's words, on one bounded line.
 fn sentence(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+    // It quotes like `this'.
+    let plain = |c: char| match c {
+        '`' => '\'',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    text.chars().map(plain).take(200).collect()
 }
 
 /// A collection whose end has not come yet.
@@ -255,6 +279,9 @@ impl Builder<'_, '_, '_> {
             None => self.root = Some(node),
             Some(Open::Sequence(_, items)) => items.push(node),
             Some(Open::Mapping { entries, seen, key, .. }) => match key.take() {
+                Some(key) if key.text.is_empty() => {
+                    entries.push((key, Node { place: node.place, kind: NodeKind::Broken }))
+                }
                 Some(key) => {
                     // Of two equal keys the first is kept; the second has been told.
                     if seen.insert(key.text.clone()) {
@@ -265,8 +292,10 @@ impl Builder<'_, '_, '_> {
                     }
                 }
                 None => {
-                    let text = node.text().map(str::to_owned);
-                    if text.is_none() && !matches!(node.kind, NodeKind::Broken) {
+                    let text = node.text().filter(|text| *text != "<<").map(str::to_owned);
+                    if node.text() == Some("<<") {
+                        self.report.at(node.place, "merge keys (`<<`) are refused: write the keys out".to_owned());
+                    } else if text.is_none() && !matches!(node.kind, NodeKind::Broken) {
                         self.report.at(node.place, "a key must be a plain word".to_owned());
                     }
                     *key = Some(Key { place: node.place, text: text.unwrap_or_default() });

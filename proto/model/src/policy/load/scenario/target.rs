@@ -7,17 +7,19 @@ use crate::condition::{Condition, Slot, TextTest};
 use crate::policy::{Order, Pick, Scope, StepTarget};
 
 /// Most servers a step picks.
-const MAX_PICK: u32 = 1000;
+pub(in crate::policy) const MAX_PICK: u32 = 1000;
 
 /// In scope `cluster` and `fleet` series stand within `servers.*`, in scope `server` there is none of it.
-pub(super) fn check_scope(condition: &Condition, scope: Scope, node: &Node, report: &mut Report<'_>) {
+/// Whether it is so.
+pub(super) fn check_scope(condition: &Condition, scope: Scope, node: &Node, report: &mut Report<'_>) -> bool {
     let many = |slot: &Slot| matches!(slot, Slot::Servers(_));
     if scope == Scope::Server {
-        if condition.slots().iter().any(many) {
+        let fine = !condition.slots().iter().any(many);
+        if !fine {
             let message = "`servers.` looks at many servers: that needs `scope: cluster` or `scope: fleet`".to_owned();
             report.at(place_of_word(node, "servers."), message);
         }
-        return;
+        return fine;
     }
     let word = word(scope);
     for slot in condition.slots() {
@@ -33,13 +35,16 @@ pub(super) fn check_scope(condition: &Condition, scope: Scope, node: &Node, repo
              or `servers.avg`, `sum`, `min`, `max`"
         );
         report.at(place_of_word(node, &name), message);
-        return;
+        return false;
     }
+    true
 }
 
-/// `when` has to read something.
-pub(super) fn check_reads(when: &Condition, scope: Scope, node: &Node, report: &mut Report<'_>) {
-    if when.slots().iter().any(|slot| slot.series().is_some() || matches!(slot, Slot::Servers(_))) {
+/// The same for `when`, which has to read something besides.
+pub(super) fn check_when(when: &Condition, scope: Scope, node: &Node, report: &mut Report<'_>) {
+    if !check_scope(when, scope, node, report)
+        || when.slots().iter().any(|slot| slot.series().is_some() || matches!(slot, Slot::Servers(_)))
+    {
         return;
     }
     let message = match scope {
@@ -76,7 +81,9 @@ pub(super) fn target(node: &Node, asked: bool, context: &Context<'_>, report: &m
         return Some(StepTarget::Request);
     }
     let mut fields = Fields::of(node, report)?;
-    let selects = fields.require("where", node.place, report).and_then(|node| selects(node, context, report));
+    let selects = fields
+        .need("where", "which servers, like `{ role: lb }`", node.place, report)
+        .and_then(|node| selects(node, context, report));
     let pick = fields.take("pick").map(|node| report.whole(node, 1, MAX_PICK));
     let order = fields.take("order").map(|node| order(node, context, report));
     fields.finish(report);
@@ -110,6 +117,11 @@ fn order(node: &Node, context: &Context<'_>, report: &mut Report<'_>) -> Option<
             return None;
         }
     };
+    if number.trim().is_empty() {
+        let message = format!("`{word}` of what? Write a number of each server, like `{word} cpu.busy_ratio`");
+        report.at(node.place, message);
+        return None;
+    }
     let skipped = text.chars().count() - number.trim_start().chars().count();
     let by = match Condition::compile_number(number.trim_start(), context.catalogue) {
         Ok(by) => by,
