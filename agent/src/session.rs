@@ -129,8 +129,6 @@ fn hello(agent: &mut Agent) -> v1::Hello {
         labels: labels_to_wire(&policy.labels),
         started_boot_ms: agent.started_boot_ms,
         system: Some(agent.system()),
-        started_boot_ms: 0,
-        labels: Vec::new(),
     }
 }
 

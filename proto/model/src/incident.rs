@@ -210,15 +210,6 @@ impl Subject {
         }
     }
 
-    /// The server, if it is one.
-    #[must_use]
-    pub fn server(&self) -> Option<&ServerId> {
-        match self {
-            Self::Server(server) => Some(server),
-            Self::Cluster(_) | Self::Fleet(_) | Self::Request(_) => None,
-        }
-    }
-
     /// Whether it was asked for.
     #[must_use]
     pub fn is_request(&self) -> bool {
