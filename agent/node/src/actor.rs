@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use skynet_model::command::{Command, LedgerEntry, Outcome};
 use skynet_model::name::{CommandId, ServerId};
 use skynet_model::series::Labels;
+use skynet_model::sign::Trust;
 
 pub use acting::Actor;
 pub use ceiling::Ceiling;
@@ -42,8 +43,17 @@ pub enum Request {
     Policy {
         /// The bundle's canonical text.
         bundle: String,
-        /// Its signatures; not looked at yet.
+        /// Its signatures, armored.
         signatures: Vec<String>,
+        /// The labels operators gave this server.
+        labels: Labels,
+    },
+    /// Go back to the version before the one in force; answered by [`Reply::Returned`].
+    Return {
+        /// Which it must be.
+        version: u64,
+        /// Its digest.
+        digest: String,
         /// The labels operators gave this server.
         labels: Labels,
     },
@@ -85,6 +95,9 @@ pub enum Reply {
         labels: Labels,
         /// The highest seen.
         epoch: u64,
+        /// What was given up by itself for the version in force.
+        #[serde(default)]
+        given_up: Option<GivenUp>,
     },
     /// A policy was taken, or refused with a reason; then what was in force stays so.
     Policy {
@@ -93,6 +106,19 @@ pub enum Reply {
         /// Of the bundle that was sent.
         digest: String,
         /// Why it was refused.
+        error: Option<String>,
+    },
+    /// The version before is in force again, or not.
+    Returned {
+        /// The one that was asked for.
+        version: u64,
+        /// Its digest.
+        digest: String,
+        /// Its bundle, when it is in force.
+        bundle: Option<String>,
+        /// The labels that came with the request.
+        labels: Labels,
+        /// Why not.
         error: Option<String>,
     },
     /// A command ended.
@@ -107,6 +133,17 @@ pub enum Reply {
     },
 }
 
+/// A version that the acting process gave up by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// Which.
+    pub version: u64,
+    /// Its digest.
+    pub digest: String,
+    /// Why.
+    pub why: String,
+}
+
 /// Requests that may wait for the one being carried out.
 const QUEUE: usize = 256;
 
@@ -119,8 +156,8 @@ pub struct ActorConfig {
     pub fleet: Option<String>,
     /// Where the ledger and the policy are kept; made if missing, with mode 0700.
     pub data: PathBuf,
-    /// Whether policy without signatures is taken. Without it none is: signatures cannot be verified yet.
-    pub insecure_unsigned: bool,
+    /// Whose policy is taken: from the server's own signers file.
+    pub trust: Trust,
     /// The server's own limits.
     pub ceiling: Ceiling,
 }

@@ -8,18 +8,22 @@
 //! [`Seat`]. What a cell finds waits in it, in order, until the engine takes it.
 
 mod board;
+mod derived;
 mod dictionary;
+mod follow;
 mod groups;
 mod held;
 mod instance;
 mod join;
 mod many;
 mod number;
+mod past;
 mod rule;
 mod seat;
 mod server;
 mod slab;
 mod truth;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -32,10 +36,12 @@ use skynet_model::policy::{Policy, Scenario, cluster_of};
 use skynet_model::series::{Labels, Reading};
 use skynet_model::time::{Span, Timestamp};
 
+pub(crate) use derived::MAX_WINDOWS;
 pub(crate) use dictionary::MAX_SERIES;
 pub(crate) use groups::Groups;
 pub(crate) use instance::Watch;
 pub(crate) use join::MAX_INSTANCES;
+pub use past::Past;
 pub(crate) use rule::Rules;
 pub use seat::{Hot, Seat};
 pub(crate) use server::Server;
@@ -57,6 +63,8 @@ pub(crate) enum Signal {
     Together { group: u32 },
     /// A scenario has more label sets on a cluster, or on the fleet, than are kept.
     SetsCapped { scenario: ScenarioName, name: String },
+    /// A server has more windows than are kept.
+    WindowsCapped { server: ServerId },
 }
 
 /// What a cell has found and the engine has not taken yet: each thing once, however often a batch finds it.
@@ -198,7 +206,7 @@ pub(crate) struct Firing {
     pub(crate) labels: Labels,
     pub(crate) since: Timestamp,
     pub(crate) readings: Vec<Reading>,
-    /// The value of the first series in `when`.
+    /// The value of the first series, window or fold in `when`.
     pub(crate) value: Option<f64>,
 }
 

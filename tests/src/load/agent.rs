@@ -131,6 +131,8 @@ impl Agent {
             wall_ms: now.wall.0,
             boot_ms: now.boot_ms,
             system: None,
+            started_boot_ms: 0,
+            labels: Vec::new(),
         };
         let mut session = Session {
             protocol: Protocol::new(self.name.clone(), boot_id(&self.name), self.last.epoch),
@@ -238,6 +240,10 @@ impl Agent {
                 if error.is_empty() {
                     self.last.policy = (version, digest.clone());
                 }
+                session.urgent.push_back(Up::Policy(v1::PolicyStatus { version, digest, error }));
+            }
+            Some(Effect::Return { version, digest, .. }) => {
+                let error = "an agent of the load keeps no earlier policy".to_owned();
                 session.urgent.push_back(Up::Policy(v1::PolicyStatus { version, digest, error }));
             }
             Some(Effect::Halt(halted)) => self.last.halted = halted,

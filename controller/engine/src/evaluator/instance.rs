@@ -33,6 +33,8 @@ pub(crate) struct Instance {
     pub(crate) turns: Option<Box<Turns>>,
     /// The series that fills each slot.
     pub(crate) bound: Box<[Option<u32>]>,
+    /// The group that fills each of the rule's folds.
+    pub(crate) groups: Vec<u32>,
 }
 
 impl Instance {
@@ -49,6 +51,7 @@ impl Instance {
             measures: Box::default(),
             turns: None,
             bound: vec![None; slots].into_boxed_slice(),
+            groups: Vec::new(),
         }
     }
 

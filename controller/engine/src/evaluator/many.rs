@@ -174,7 +174,7 @@ impl Server {
     }
 
     /// The member with these labels, made when there is none.
-    pub(super) fn member(&mut self, rule: u32, labels: &Labels, pass: &mut Pass<'_>) -> Option<u32> {
+    pub(super) fn ask_member(&mut self, rule: u32, labels: &Labels, pass: &mut Pass<'_>) -> Option<u32> {
         let i = self.ensure(rule, labels.clone(), pass)?;
         self.evaluate(pass, None);
         Some(i)
@@ -187,7 +187,8 @@ impl Server {
         rule.many.as_ref()?;
         let said = Said {
             values: instance.measures.clone(),
-            present: rule.joined().all(|(slot, _)| instance.bound.get(slot).is_some_and(Option::is_some)),
+            present: rule.joined().all(|(slot, _)| instance.bound.get(slot).is_some_and(Option::is_some))
+                && !self.lost_its_group(instance, rule, rules),
             connected: self.connected,
             seen: instance.turns.as_ref().is_some_and(|turns| turns.seen),
         };

@@ -98,8 +98,11 @@ impl Engine {
                 None => {}
             }
         }
-        let event =
-            EventBody::RequestMade { request: asking.request.clone(), parameters: parameters.clone(), asked: asked.clone() };
+        let event = EventBody::RequestMade {
+            request: asking.request.clone(),
+            parameters: parameters.clone(),
+            asked: asked.clone(),
+        };
         self.emit(now, event, out);
         for id in again {
             self.change(now, &id, State::Resolved, "it is asked for again".to_owned(), out);
@@ -145,9 +148,8 @@ impl Engine {
         }
         for server in &servers {
             let record = self.book.servers.get(server);
-            let record = record.ok_or_else(|| {
-                unknown("server", server.as_str(), self.book.servers.keys().map(ServerId::as_str))
-            })?;
+            let record = record
+                .ok_or_else(|| unknown("server", server.as_str(), self.book.servers.keys().map(ServerId::as_str)))?;
             if let Some((name, customer)) = &customer
                 && !customer.servers.fits(&record.labels)
             {

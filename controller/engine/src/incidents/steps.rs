@@ -124,13 +124,7 @@ impl Engine {
     }
 
     /// The rail that holds a step back on a server.
-    pub(super) fn stop(
-        &self,
-        now: Timestamp,
-        view: &View,
-        task: &Task<'_>,
-        target: &ServerId,
-    ) -> Option<(Rail, Stop)> {
+    pub(super) fn stop(&self, now: Timestamp, view: &View, task: &Task<'_>, target: &ServerId) -> Option<(Rail, Stop)> {
         let server = self.evaluator.server(target);
         let case = Case {
             now,

@@ -51,7 +51,7 @@ impl Evaluator {
         let measures = rule.many.as_ref()?.measures.len();
         let said = self.with_number(server, now, timers, |server, pass| {
             let own = pass.rules.find(&rule.scenario.name, &rule.scenario.digest)?;
-            let i = server.member(own, labels, pass)?;
+            let i = server.ask_member(own, labels, pass)?;
             server.said(i, pass.rules).map(|(_, _, said)| said)
         });
         let nothing = || Said { values: vec![f64::NAN; measures].into_boxed_slice(), ..Said::default() };
