@@ -5,6 +5,7 @@
 mod alarms;
 mod book;
 mod brakes;
+pub(crate) mod breach;
 mod history;
 mod ids;
 pub(crate) mod orders;

@@ -7,8 +7,10 @@ use skynet_model::event::EventBody;
 use skynet_model::incident::{Rail, StepRecord};
 use skynet_model::name::{CommandId, ServerId};
 use skynet_model::series::Labels;
+use skynet_model::sign::is_breach;
 use skynet_model::time::{Span, Timestamp};
 
+use crate::incidents::breach::Asked;
 use crate::{Engine, Input, Output, await_server};
 
 impl Engine {
@@ -48,7 +50,11 @@ impl Engine {
             Input::PolicyStatus { server, version, error } => {
                 let status = Some((version, error.clone()));
                 if self.book.servers.get(&server).is_some_and(|s| s.policy != status) {
-                    self.emit(now, EventBody::ServerPolicy { server, version, error }, out);
+                    let told = EventBody::ServerPolicy { server: server.clone(), version, error: error.clone() };
+                    self.emit(now, told, out);
+                    if let Some(reason) = error.filter(|reason| is_breach(reason)) {
+                        self.breach(now, Asked::Policy, &server, version, &reason, out);
+                    }
                 }
             }
             Input::Acknowledge { incident, by, comment } => {
@@ -186,10 +192,14 @@ impl Engine {
         let Some(id) = self.book.issue(&outcome.command).map(|issue| issue.incident.clone()) else { return };
         let Some(incident) = self.book.incidents.get(&id) else { return };
         let is_open =
-            |s: &StepRecord| s.command.id == outcome.command && s.command.server == *server && s.outcome.is_none();
-        if incident.steps.iter().any(is_open) {
-            self.emit(now, EventBody::CommandEnded { incident: id.clone(), outcome }, out);
-            self.todo.push_back(id);
+            |s: &&StepRecord| s.command.id == outcome.command && s.command.server == *server && s.outcome.is_none();
+        let Some(version) = incident.steps.iter().find(is_open).map(|step| step.command.policy) else { return };
+        let breach = outcome.status == Status::Refused && is_breach(&outcome.message);
+        let reason = breach.then(|| outcome.message.clone());
+        self.emit(now, EventBody::CommandEnded { incident: id.clone(), outcome }, out);
+        self.todo.push_back(id);
+        if let Some(reason) = reason {
+            self.breach(now, Asked::Command, server, version, &reason, out);
         }
     }
 }

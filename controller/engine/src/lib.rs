@@ -60,6 +60,12 @@ impl Engine {
         Self::default()
     }
 
+    /// The rails that may hold a step back, in the order they are asked.
+    #[must_use]
+    pub fn rails() -> Vec<Rail> {
+        incidents::rails::RAILS.iter().map(|(rail, _)| *rail).collect()
+    }
+
     /// The same without one rail: tests show by it what the rail is there for.
     #[cfg(feature = "mutation")]
     #[must_use]

@@ -30,16 +30,18 @@ impl Core {
             PolicyError::Invalid(_) | PolicyError::Refused(_) => Refused::Precondition(error.to_string()),
         })?;
         let (version, digest) = (candidate.version, candidate.digest.clone());
+        let signed_by = json!(candidate.signers);
         let plan = rollout::waves(&self.members(), &candidate.policy.fleet.waves);
         if plan.is_empty() || rollout::is_at_once(&candidate.policy, self.rollout.base()) {
-            let pushed = json!({ "version": version, "digest": &digest, "waves": [] });
+            let pushed = json!({ "version": version, "digest": &digest, "waves": [], "signed_by": signed_by });
             self.event(now, EventBody::PolicyActivated { version, digest, by: by.clone() });
             self.effects.push_back(Effect::Activate(candidate, by));
             return Ok(pushed);
         }
         let sizes: Vec<usize> = plan.iter().map(Vec::len).collect();
         let soak = candidate.policy.fleet.soak;
-        let pushed = json!({ "version": version, "digest": &digest, "waves": sizes, "soak": soak });
+        let pushed =
+            json!({ "version": version, "digest": &digest, "waves": sizes, "soak": soak, "signed_by": signed_by });
         self.parts.policies.offer(candidate);
         self.event(now, EventBody::RolloutStarted { version, digest, by, waves: plan, soak });
         self.roll_at = now;
@@ -184,8 +186,8 @@ impl Core {
         let relabelled = entry.policy_version.filter(|_| entry.told_labels.as_ref() != Some(&entry.labels));
         let push = |version: u64| {
             let candidate = policies.bundle(version)?;
-            let bundle = candidate.bytes.clone();
-            Some(Body::Policy(v1::PolicyPush { bundle, signatures: Vec::new(), labels: labels.clone() }))
+            let (bundle, signatures) = (candidate.bytes.clone(), candidate.signatures.clone());
+            Some(Body::Policy(v1::PolicyPush { bundle, signatures, labels: labels.clone() }))
         };
         let body = match order {
             Some(rollout::Order::Push(version)) => push(version),

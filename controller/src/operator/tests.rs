@@ -168,15 +168,15 @@ async fn policies_are_refused_with_all_reasons_and_listed_when_taken() {
     assert_eq!(office.describe("policy", "3").await.unwrap()["contacts"], serde_json::json!(["pager"]));
     assert_eq!(office.describe("policy", "4").await.unwrap_err().code(), Code::NotFound);
 
-    let strict = Terms { insecure_unsigned: false, ..terms() };
+    let strict = Terms { trust: skynet_model::sign::Trust::Nobody, ..terms() };
     let mut office = Office::with(strict).await;
     let refused = office.push(1, POLICY, true).await.unwrap_err();
     assert!(refused.code() == Code::FailedPrecondition && refused.message().contains("insecure_unsigned = true"));
     let other = Terms { fleet: "other".to_owned(), ..terms() };
     let expired = bundle(1, POLICY);
-    assert!(other.check(expired.clone(), true, crate::clock::now()).is_err());
+    assert!(other.check(expired.clone(), Vec::new(), true, crate::clock::now()).is_err());
     let later = crate::clock::now().plus(Span::hours(2));
-    assert!(terms().check(expired, true, later).unwrap_err().to_string().contains("expired"));
+    assert!(terms().check(expired, Vec::new(), true, later).unwrap_err().to_string().contains("expired"));
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use skynet_model::series::{Labels, Reading};
 use skynet_model::time::Timestamp;
 
 use super::alarms::{Alarms, Cause};
+use super::breach::Breaches;
 use super::history::{History, trouble_key};
 use super::ids;
 use super::reach::Reach;
@@ -66,6 +67,8 @@ pub(crate) struct Book {
     pub(crate) reach: Reach,
     pub(crate) standing: Standing,
     pub(crate) alarms: Alarms,
+    /// What people were told of things asked of servers that nobody signed.
+    pub(crate) breaches: Breaches,
     /// The live incident of each trouble.
     live: BTreeMap<String, IncidentId>,
     ended: VecDeque<IncidentId>,
@@ -127,7 +130,10 @@ impl Book {
                     incident.acknowledged = Some(Acknowledgement { by, at: time, comment });
                 }
             }
-            EventBody::NoticeRaised { notice } => self.notice_raised(time, notice),
+            EventBody::NoticeRaised { notice } => {
+                self.notice_raised(time, notice);
+                self.breaches.told(time, &notice.id);
+            }
             EventBody::Halted { by, reason } => self.halted = Some((by.clone(), reason.clone())),
             EventBody::Resumed { .. } => {
                 self.halted = None;

@@ -27,8 +27,7 @@ pub(super) fn blast_radius(case: &Case<'_>) -> Option<Stop> {
     let (book, settings) = (case.book, case.settings);
     let cluster = book.cluster(case.target);
     let size = book.reach.size(cluster);
-    let own = case.scenario.limits.blast_radius;
-    let share = own.unwrap_or(settings.blast_radius);
+    let share = case.scenario.limits.blast_radius.unwrap_or(settings.blast_radius);
     let acting = book.reach.acting(cluster);
     let most = part(share, size);
     if !acting.contains(&case.target) && acting.len() >= most {
@@ -39,8 +38,8 @@ pub(super) fn blast_radius(case: &Case<'_>) -> Option<Stop> {
         );
         return Some(Stop { why, until: None, patience: Patience::Usual });
     }
-    // A scenario that may act on more at a time may act on as many within an hour.
-    let most = part(own.unwrap_or_default().max(settings.blast_radius_per_hour), size);
+    // What may be acted on at a time may be acted on within an hour.
+    let most = part(share.max(settings.blast_radius_per_hour), size);
     let mut lately: Vec<(Timestamp, &ServerId)> = book.reach.acted_since(cluster, case.now, HOUR);
     if lately.len() < most || lately.iter().any(|(_, server)| *server == case.target) {
         return None;

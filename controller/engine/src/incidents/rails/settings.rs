@@ -150,6 +150,8 @@ impl Startup {
 
 #[cfg(test)]
 mod tests {
+    use skynet_model::policy::{RAILS, RailKind, RailSpec};
+
     use super::*;
 
     #[test]
@@ -161,33 +163,24 @@ mod tests {
 
     #[test]
     fn every_key_of_policy_is_read_and_bounded() {
-        let keys = [
-            "cooldown",
-            "cooldown_max",
-            "cooldown_per_day",
-            "flapping_after",
-            "flapping_window",
-            "at_once",
-            "per_hour",
-            "reversible_per_hour",
-            "blast_radius",
-            "blast_radius_per_hour",
-            "common_cause_share",
-            "common_cause_servers",
-            "common_cause_window",
-            "breaker_after",
-            "destructive_every",
-            "approval_lapses",
-            "hold_patience",
-            "startup_share",
-        ];
-        for key in keys {
+        for key in RAILS.iter().map(|rail| rail.name) {
             let set = Settings::of(&BTreeMap::from([(key.to_owned(), 0.5)]));
             assert_ne!(set, Settings::default(), "{key} is not read");
             let far = Settings::of(&BTreeMap::from([(key.to_owned(), 1e18)]));
             assert!(far.flapping_window <= DAY && far.hold_patience <= WEEK && far.blast_radius <= 1.0, "{key}");
         }
         assert_eq!(Settings::of(&BTreeMap::new()), Settings::default());
+    }
+
+    #[test]
+    fn the_defaults_are_those_that_policy_names() {
+        let number = |rail: &RailSpec| match rail.kind {
+            RailKind::Share => rail.default.trim_end_matches('%').parse::<f64>().unwrap() / 100.0,
+            RailKind::Count => rail.default.parse().unwrap(),
+            RailKind::Length => rail.default.parse::<Span>().unwrap().0 as f64 / 1000.0,
+        };
+        let written = RAILS.iter().map(|rail| (rail.name.to_owned(), number(rail))).collect();
+        assert_eq!(Settings::of(&written), Settings::default());
     }
 
     #[test]
