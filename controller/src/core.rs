@@ -10,8 +10,8 @@ mod view;
 
 mod agents;
 mod orders;
-mod standing;
 mod rolling;
+mod standing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

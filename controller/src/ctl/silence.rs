@@ -86,11 +86,8 @@ pub(super) async fn run(link: &mut Link, what: SilenceCommand, printer: &mut Pri
             let json = link.add_silence(request).await?;
             let silence: Silence = parse("answer", &json)?;
             let until = to_the_second(silence.until);
-            let text = format!(
-                "{}: notices with {} are held back until {until}",
-                silence.id,
-                labels(silence.matches.iter())
-            );
+            let text =
+                format!("{}: notices with {} are held back until {until}", silence.id, labels(silence.matches.iter()));
             answer(&json, &text, output, printer)
         }
         SilenceCommand::Expire { id, output } => {
