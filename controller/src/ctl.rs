@@ -49,6 +49,9 @@ pub enum Failure {
     /// It was asked for in a way that cannot work.
     #[error("{0}")]
     Usage(String),
+    /// What it was to compare cannot be compared.
+    #[error("{0}")]
+    Trouble(String),
     /// The controller cannot be reached.
     #[error("{0}")]
     Unreachable(String),
@@ -63,7 +66,7 @@ impl Failure {
             // Whoever reads the answer has read enough: `skynetctl logs | head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Failed(_) | Self::Output(_) => 1,
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Trouble(_) => 2,
             Self::Unreachable(_) => 3,
         }
     }
@@ -113,6 +116,16 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
         }
         Command::Policy(PolicyCommand::Verify { bundle, allowed_signers, signers, output }) => {
             policy::verify(&bundle, &allowed_signers, signers, catalogue, output, printer)
+        }
+        Command::Policy(PolicyCommand::Test { dir, run, output }) => {
+            policy::test::run(&dir, run.as_deref(), catalogue, output, printer)
+        }
+        Command::Policy(PolicyCommand::Backtest(args)) => {
+            policy::backtest::run(&socket, &args, catalogue, printer).await
+        }
+        Command::Policy(PolicyCommand::Schema { output }) => policy::schema::run(catalogue, output, printer),
+        Command::Policy(PolicyCommand::Diff { from, to, output }) => {
+            policy::diff::run(&socket, &from, &to, catalogue, output, printer).await
         }
         Command::Policy(PolicyCommand::Push { source, version, insecure_unsigned, output }) => {
             policy::push(&socket, &source, version, insecure_unsigned, catalogue, output, printer).await

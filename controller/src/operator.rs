@@ -7,6 +7,7 @@ mod documents;
 mod explain;
 mod peer;
 mod query;
+mod replay;
 mod rollout;
 mod socket;
 mod standing;
@@ -55,6 +56,7 @@ pub struct Operator {
     feed: Arc<Feed>,
     terms: Terms,
     queries: Arc<Semaphore>,
+    replays: Arc<Semaphore>,
     store: Option<Arc<Board>>,
 }
 
@@ -62,7 +64,15 @@ impl Operator {
     /// The API over the other rooms.
     #[must_use]
     pub fn new(core: Handle, history: Arc<History>, feed: Arc<Feed>, terms: Terms) -> Self {
-        Self { core, history, feed, terms, queries: Arc::new(Semaphore::new(QUERIES)), store: None }
+        Self {
+            core,
+            history,
+            feed,
+            terms,
+            queries: Arc::new(Semaphore::new(QUERIES)),
+            replays: Arc::new(Semaphore::new(1)),
+            store: None,
+        }
     }
 
     /// With the offsite copy, where there is one.
@@ -141,6 +151,7 @@ type Lines = Pin<Box<dyn Stream<Item = Result<v1::Document, Status>> + Send>>;
 #[tonic::async_trait]
 impl OperatorService for Operator {
     type LogsStream = Lines;
+    type ReplayStream = replay::Parts;
     type VerifyStoreStream = Lines;
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::Documents>, Status> {
@@ -189,10 +200,18 @@ impl OperatorService for Operator {
                     version.map_err(|_| Status::invalid_argument("a policy is named by its version's number"))?;
                 self.ask(move |view| documents::policy(view, version)).await?
             }
+            "bundle" if name == "current" => {
+                let active = self.ask(|view| view.policies.current().cloned()).await?;
+                let active = active.ok_or_else(|| Status::not_found("no policy is in force yet"))?;
+                let json = String::from_utf8(active.candidate.bytes.clone());
+                let json = json.map_err(|_| Status::internal("the bundle in force is not text"))?;
+                return Ok(Response::new(v1::Document { json }));
+            }
             "rollout" => Some(self.ask(rollout::status).await?),
             "store" => Some(store::status(self.store.as_deref(), crate::clock::now())),
             other => {
-                let text = format!("`{}` is not server, incident, policy, store or rollout", other.escape_debug());
+                let text =
+                    format!("`{}` is not server, incident, policy, bundle, store or rollout", other.escape_debug());
                 return Err(Status::invalid_argument(text));
             }
         };
@@ -347,6 +366,18 @@ impl OperatorService for Operator {
         });
         let answer = tokio::time::timeout(PATIENCE, answer).await.map_err(|_| busy())?;
         answer.map_err(|_| Status::internal("reading the history was broken off")).flatten().map(Response::new)
+    }
+
+    async fn replay(&self, request: Request<v1::ReplayRequest>) -> Result<Response<replay::Parts>, Status> {
+        operator(&request)?;
+        let known = self.ask(|view| view.servers.keys().cloned().collect::<Vec<_>>()).await?;
+        let known = known.into_iter().chain(self.history.servers()).collect();
+        let replay = replay::check(request.into_inner(), &known)?;
+        // One is enough for the disk, and whoever waits is told.
+        let permit = Arc::clone(&self.replays).try_acquire_owned().map_err(|_| {
+            Status::resource_exhausted("somebody else replays the past just now; try again when that is over")
+        })?;
+        Ok(Response::new(replay::parts(Arc::clone(&self.history), replay, permit)))
     }
 
     async fn verify_store(&self, request: Request<v1::VerifyStoreRequest>) -> Result<Response<Lines>, Status> {

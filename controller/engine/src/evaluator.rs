@@ -8,16 +8,20 @@
 //! [`Seat`]. What a cell finds waits in it, in order, until the engine takes it.
 
 mod board;
+mod derived;
 mod dictionary;
+mod follow;
 mod held;
 mod instance;
 mod join;
 mod number;
+mod past;
 mod rule;
 mod seat;
 mod server;
 mod slab;
 mod truth;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -30,9 +34,11 @@ use skynet_model::policy::{Policy, Scenario};
 use skynet_model::series::{Labels, Reading};
 use skynet_model::time::{Span, Timestamp};
 
+pub(crate) use derived::MAX_WINDOWS;
 pub(crate) use dictionary::MAX_SERIES;
 pub(crate) use instance::Watch;
 pub(crate) use join::MAX_INSTANCES;
+pub use past::Past;
 pub(crate) use rule::Rules;
 pub use seat::{Hot, Seat};
 pub(crate) use server::Server;
@@ -50,6 +56,8 @@ pub(crate) enum Signal {
     InstancesCapped { server: ServerId, scenario: ScenarioName },
     /// A server has more series than are kept.
     SeriesCapped { server: ServerId },
+    /// A server has more windows than are kept.
+    WindowsCapped { server: ServerId },
 }
 
 /// What a cell has found and the engine has not taken yet: each thing once, however often a batch finds it.
@@ -176,7 +184,7 @@ pub(crate) struct Firing {
     pub(crate) labels: Labels,
     pub(crate) since: Timestamp,
     pub(crate) readings: Vec<Reading>,
-    /// The value of the first series in `when`.
+    /// The value of the first series, window or fold in `when`.
     pub(crate) value: Option<f64>,
 }
 

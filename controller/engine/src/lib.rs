@@ -20,8 +20,8 @@ use skynet_model::name::{IncidentId, ServerId};
 use skynet_model::policy::{Policy, Scenario};
 use skynet_model::time::{Span, Timestamp};
 
-use evaluator::{Evaluator, Firing, MAX_INSTANCES, MAX_SERIES, Signal, Site, Spot};
-pub use evaluator::{Hot, Seat};
+use evaluator::{Evaluator, Firing, MAX_INSTANCES, MAX_SERIES, MAX_WINDOWS, Signal, Site, Spot};
+pub use evaluator::{Hot, Past, Seat};
 pub use incidents::Asking;
 use incidents::Book;
 pub use incidents::orders::{Awaiting, MAX_MAINTENANCE, MAX_SILENCE};
@@ -266,6 +266,13 @@ impl Engine {
                             "{server} has more than {MAX_SERIES} series; the rest is not watched: run fewer sensors"
                         );
                         self.remark(now, Some(server), "series_capped", message, out);
+                    }
+                    Signal::WindowsCapped { server } => {
+                        let message = format!(
+                            "conditions look back over more than {MAX_WINDOWS} series of {server}; the rest is unknown: \
+                             choose label sets with `where`"
+                        );
+                        self.remark(now, Some(server), "windows_capped", message, out);
                     }
                 }
             }

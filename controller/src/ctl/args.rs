@@ -9,7 +9,8 @@ use super::silence::SilenceCommand;
 
 /// Talks to the Skynet controller of this machine.
 ///
-/// Exit codes: 0 done; 1 failed, or `policy check` or `policy verify` found mistakes; 2 wrong usage; 3 the controller cannot be reached.
+/// Exit codes: 0 done; 1 failed, or `policy check`, `test` or `verify` found mistakes; 2 wrong usage; 3 the controller
+/// cannot be reached.
 #[derive(Debug, Parser)]
 #[command(name = "skynetctl", version, arg_required_else_help = true, max_term_width = 110)]
 pub struct Args {
@@ -173,6 +174,25 @@ pub enum QueryOutput {
     Yaml,
 }
 
+/// What to try a policy out on.
+#[derive(Debug, clap::Args)]
+pub struct BacktestArgs {
+    /// A folder, or a bundle built from one.
+    pub source: PathBuf,
+    /// From when: so long ago (`24h`), or an instant (`2026-11-01T03:00:00Z`).
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    pub since: String,
+    /// Until when; now if not given.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// A server, or several; `*` stands for any text. Every server if not given.
+    #[arg(short, long = "server", value_name = "NAME")]
+    pub servers: Vec<String>,
+    /// How to print what was found.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
 /// What to do with policy.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
@@ -229,6 +249,36 @@ pub enum PolicyCommand {
         #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
         signers: u32,
         /// How to print who signed.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Run the tests that ship with a policy (`*.test.yaml`) in virtual time. Asks no controller; exits with 1 if one fails.
+    Test {
+        /// The folder.
+        dir: PathBuf,
+        /// Only tests whose names fit; `*` stands for any text.
+        #[arg(long, value_name = "GLOB")]
+        run: Option<String>,
+        /// How to print what came of them.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Tell what a policy would have done over recorded history, beside what the one in force did. Changes nothing.
+    Backtest(BacktestArgs),
+    /// Print the language as JSON Schema, for editors with a YAML language server.
+    Schema {
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t = Output::Json)]
+        output: Output,
+    },
+    /// Tell in words what changes from one policy to another, and for which servers. Exit codes as of `diff`: 0 nothing,
+    /// 1 something, 2 trouble.
+    Diff {
+        /// What there is: a folder, a bundle, or `current`, the policy in force.
+        from: PathBuf,
+        /// What comes: the same.
+        to: PathBuf,
+        /// How to print it.
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },

@@ -160,6 +160,15 @@ impl Link {
         answered(&self.socket, self.client.query(request)).await
     }
 
+    /// Recorded readings in order of time.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn replay(&mut self, request: v1::ReplayRequest) -> Result<Parts, Failure> {
+        let answer = self.client.replay(request);
+        Ok(Parts { stream: answered(&self.socket, answer).await?, socket: self.socket.clone() })
+    }
+
     /// The state of the offsite copy, as JSON text.
     ///
     /// # Errors
@@ -203,6 +212,23 @@ impl Events {
     pub(super) async fn next(&mut self) -> Result<Option<String>, Failure> {
         let document = self.stream.message().await.map_err(|status| refused(&self.socket, &status))?;
         Ok(document.map(|d| d.json))
+    }
+}
+
+/// Recorded readings as they come.
+#[derive(Debug)]
+pub(super) struct Parts {
+    stream: tonic::Streaming<v1::ReplayPart>,
+    socket: PathBuf,
+}
+
+impl Parts {
+    /// The next part; none at the end.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn next(&mut self) -> Result<Option<v1::ReplayPart>, Failure> {
+        self.stream.message().await.map_err(|status| refused(&self.socket, &status))
     }
 }
 

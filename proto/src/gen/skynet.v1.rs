@@ -1148,7 +1148,7 @@ pub struct ListRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DescribeRequest {
-    /// `server`, `incident`, `policy`; `store` and `rollout`, which have no name.
+    /// `server`, `incident`, `policy`; `bundle`, with the name `current`; `store` and `rollout`, which have no name.
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
@@ -1259,6 +1259,36 @@ pub struct PastSeries {
     pub max: ::prost::alloc::vec::Vec<f64>,
     #[prost(uint64, repeated, tag = "7")]
     pub count: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplayRequest {
+    /// Names of series, in full and without labels.
+    #[prost(string, repeated, tag = "1")]
+    pub series: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Names of servers; `*` stands for any text.
+    #[prost(string, repeated, tag = "2")]
+    pub servers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// From when to when, both included, Unix milliseconds.
+    #[prost(int64, tag = "3")]
+    pub from_ms: i64,
+    #[prost(int64, tag = "4")]
+    pub until_ms: i64,
+}
+/// What one server read in one slice of time. Slices follow each other; within one, servers come in order of name.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplayPart {
+    /// Where the slice ends, this instant included; Unix milliseconds.
+    #[prost(int64, tag = "1")]
+    pub until_ms: i64,
+    /// Empty: the slice is complete.
+    #[prost(string, tag = "2")]
+    pub server: ::prost::alloc::string::String,
+    /// Every sample, by series; `server` is left out in them.
+    #[prost(message, repeated, tag = "3")]
+    pub series: ::prost::alloc::vec::Vec<PastSeries>,
+    /// What cannot be read of it, in words.
+    #[prost(string, repeated, tag = "4")]
+    pub holes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VerifyStoreRequest {}
@@ -1642,6 +1672,31 @@ pub mod operator_service_client {
                 .insert(GrpcMethod::new("skynet.v1.OperatorService", "Query"));
             self.inner.unary(req, path, codec).await
         }
+        /// Recorded readings in order of time, slice by slice: for trying policy out on them.
+        pub async fn replay(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReplayRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ReplayPart>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/skynet.v1.OperatorService/Replay",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("skynet.v1.OperatorService", "Replay"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// Walks the offsite copy: how far it is, and in the end what was found.
         pub async fn verify_store(
             &mut self,
@@ -1852,6 +1907,17 @@ pub mod operator_service_server {
             &self,
             request: tonic::Request<super::QueryRequest>,
         ) -> std::result::Result<tonic::Response<super::QueryAnswer>, tonic::Status>;
+        /// Server streaming response type for the Replay method.
+        type ReplayStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ReplayPart, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Recorded readings in order of time, slice by slice: for trying policy out on them.
+        async fn replay(
+            &self,
+            request: tonic::Request<super::ReplayRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ReplayStream>, tonic::Status>;
         /// Server streaming response type for the VerifyStore method.
         type VerifyStoreStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::Document, tonic::Status>,
@@ -2455,6 +2521,52 @@ pub mod operator_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/skynet.v1.OperatorService/Replay" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReplaySvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::ServerStreamingService<super::ReplayRequest>
+                    for ReplaySvc<T> {
+                        type Response = super::ReplayPart;
+                        type ResponseStream = T::ReplayStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReplayRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::replay(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReplaySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

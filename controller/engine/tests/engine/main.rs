@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm, reason = "tests")]
 
 mod approvals;
+mod breach;
 mod catalogue;
 mod conditions;
+mod folds;
 mod maintenance;
 mod policy;
 mod property;
@@ -18,4 +20,5 @@ mod silences;
 mod steps;
 mod targets;
 mod tiers;
+mod windows;
 mod world;

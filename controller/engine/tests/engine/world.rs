@@ -16,7 +16,7 @@ use skynet_model::time::{Span, Timestamp};
 use crate::catalogue::CATALOGUE;
 
 pub(crate) const PROFILE: &str =
-    "profile: web\nmatch: { role: web }\nsensors: [cpu, disk, load, process, service]\n---\n";
+    "profile: web\nmatch: { role: web }\nsensors: [auth, cpu, disk, load, network, process, service]\n---\n";
 
 /// What an action does to a fake server.
 #[derive(Clone, Debug)]
@@ -336,6 +336,30 @@ impl World {
         });
     }
 
+    /// Windows that want their past get it from `known`: wall times and values of series. Gives how many asked.
+    pub(crate) fn feed(&mut self, name: &str, known: &BTreeMap<String, Vec<(i64, f64)>>) -> usize {
+        let id = self.fakes[name].id.clone();
+        let seat = self.engine.seat(&id).unwrap();
+        let mut asked = seat.enter(Timestamp(self.now)).unwrap().hungry(1000);
+        for past in &mut asked {
+            for (time, value) in known.get(&past.series().to_string()).into_iter().flatten() {
+                past.push(Timestamp(*time), *value);
+            }
+        }
+        let count = asked.len();
+        let mut hot = seat.enter(Timestamp(self.now)).unwrap();
+        asked.into_iter().for_each(|past| hot.feed(past));
+        if hot.leave() {
+            self.input(Input::Found { server: id });
+        }
+        count
+    }
+
+    /// Whether an incident of a scenario is live.
+    pub(crate) fn is_live(&self, scenario: &str) -> bool {
+        self.engine.incidents().iter().any(|i| i.scenario.as_str() == scenario && !i.state.is_end())
+    }
+
     /// Outcomes that are due.
     pub(crate) fn report(&mut self) {
         let now = self.now;
@@ -368,7 +392,7 @@ impl World {
             self.pass(1);
             let names: Vec<String> = self.fakes.keys().cloned().collect();
             for name in names {
-                for sensor in ["cpu", "disk", "load", "process", "service"] {
+                for sensor in ["auth", "cpu", "disk", "load", "network", "process", "service"] {
                     if self.fakes[&name].connected && !self.fakes[&name].silent.contains(sensor) {
                         self.sweep(&name, sensor, 0);
                     }
