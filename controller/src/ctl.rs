@@ -22,6 +22,7 @@ pub mod page;
 mod policy;
 mod print;
 mod query;
+mod request;
 mod store;
 mod tree;
 pub mod words;
@@ -127,6 +128,7 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
         Command::Policy(PolicyCommand::Push { source, version, insecure_unsigned, output }) => {
             policy::push(&socket, &source, version, insecure_unsigned, catalogue, output, printer).await
         }
+        Command::Request(args) => request::run(&mut Link::open(&socket).await?, &args, printer).await,
         Command::Ack { incident, comment, output } => {
             operate::acknowledge(&mut Link::open(&socket).await?, &incident, &comment, output, printer).await
         }

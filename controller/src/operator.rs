@@ -8,6 +8,7 @@ mod explain;
 mod peer;
 mod query;
 mod replay;
+mod request;
 mod rollout;
 mod socket;
 mod store;
@@ -297,6 +298,11 @@ impl OperatorService for Operator {
         let v1::AcknowledgeRequest { incident, comment } = request.into_inner();
         let incident = IncidentId::new(&incident).map_err(|e| Status::invalid_argument(e.to_string()))?;
         self.order(Order::Acknowledge { incident, by, comment: text("comment", comment)? }).await
+    }
+
+    async fn request(&self, request: Request<v1::RequestRequest>) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        self.order(request::order(request.into_inner(), by)?).await
     }
 
     async fn halt(&self, request: Request<v1::HaltRequest>) -> Result<Response<v1::Document>, Status> {

@@ -1,7 +1,9 @@
 //! What comes into the core, and what goes back.
 
 use skynet_model::command::{LedgerEntry, Outcome};
+use skynet_engine::Asking;
 use skynet_model::name::{IncidentId, NoticeId, ServerId};
+use skynet_model::policy::Match;
 use skynet_model::series::Labels;
 use skynet_proto::WireError;
 use tokio::sync::{mpsc, oneshot};
@@ -169,6 +171,13 @@ pub enum Order {
         by: String,
         /// What they say.
         comment: String,
+    },
+    /// Ask for something that a scenario answers.
+    Request {
+        /// What, by whom, for which customer, and which servers by name.
+        asking: Asking,
+        /// And servers with these labels.
+        selector: Match,
     },
     /// Stop acting.
     Halt {

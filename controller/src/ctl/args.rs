@@ -70,6 +70,8 @@ pub enum Command {
     /// Check policy, or put it in force.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Ask for something that a scenario of the policy answers: `request unblock ip=203.0.113.7 --where role=web`.
+    Request(RequestArgs),
     /// Take an incident over: whoever else would be told later is not.
     Ack {
         /// The incident's id.
@@ -138,6 +140,39 @@ pub struct QueryArgs {
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: QueryOutput,
+}
+
+/// What to ask for, and for which servers.
+#[derive(Debug, clap::Args)]
+pub struct RequestArgs {
+    /// The request's name in policy.
+    pub name: String,
+    /// Its parameters.
+    #[arg(value_name = "NAME=VALUE", value_parser = pair)]
+    pub parameters: Vec<(String, String)>,
+    /// A server, or several.
+    #[arg(short, long = "server", value_name = "NAME")]
+    pub servers: Vec<String>,
+    /// Servers with this label; given again: and with that one. `*` stands for any text.
+    #[arg(long = "where", value_name = "LABEL=VALUE", value_parser = pair)]
+    pub selector: Vec<(String, String)>,
+    /// On behalf of a customer: what they may ask for, on their servers; all of theirs if none are named.
+    #[arg(long, value_name = "NAME")]
+    pub customer: Option<String>,
+    /// Show what happens until it is over, for so long at most. Exits with 1 when it was not done.
+    #[arg(long, value_name = "SPAN", num_args = 0..=1, require_equals = true, default_missing_value = "10m")]
+    pub wait: Option<String>,
+    /// How to print what became of it.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `name=value`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err("write NAME=VALUE".to_owned()),
+    }
 }
 
 /// How to print the past.

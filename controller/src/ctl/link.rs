@@ -84,6 +84,15 @@ impl Link {
         Ok(answered(&self.socket, answer).await?.json)
     }
 
+    /// Asks for something that a scenario answers.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn request(&mut self, request: v1::RequestRequest) -> Result<String, Failure> {
+        let answer = self.client.request(request);
+        Ok(answered(&self.socket, answer).await?.json)
+    }
+
     /// Takes an incident over.
     ///
     /// # Errors

@@ -45,6 +45,9 @@ pub(super) fn explain(incident: &Incident, policy: Option<&Policy>, halted: Opti
             None => "the condition holds; its `for` has not passed".to_owned(),
         },
         State::Waiting => waiting(incident),
+        State::Acting if incident.last_step().is_some_and(|step| incident.remaining(step).next().is_some()) => {
+            acting_on_many(incident)
+        }
         State::Acting => match incident.steps.last() {
             Some(step) => {
                 let expires = step.issued.plus(step.command.ttl);
@@ -74,6 +77,7 @@ pub(super) fn explain(incident: &Incident, policy: Option<&Policy>, halted: Opti
             }
             None => "the readings have to prove the cure".to_owned(),
         },
+        State::Contained if incident.asked.is_some() => "over: what was asked for was done".to_owned(),
         State::Contained => "over: the cure was proved by the readings".to_owned(),
         State::Escalated => {
             let route = incident.route.as_deref().unwrap_or("console");
@@ -81,7 +85,11 @@ pub(super) fn explain(incident: &Incident, policy: Option<&Policy>, halted: Opti
                 Some(ack) => format!("{} took it over at {}", ack.by, clock(ack.at)),
                 None => format!("nobody has taken it over: skynetctl ack {}", incident.id),
             };
-            format!("a person was told by route {route} ({why}); {taken}. It is resolved when the condition goes away")
+            let end = match incident.asked {
+                Some(_) => "It is over when somebody takes it over, or it is asked for again",
+                None => "It is resolved when the condition goes away",
+            };
+            format!("a person was told by route {route} ({why}); {taken}. {end}")
         }
         State::Resolved => "over: it was escalated, and then the condition went away".to_owned(),
         State::Cleared => "over: it went away before anything was done".to_owned(),
@@ -98,6 +106,20 @@ pub(super) fn explain(incident: &Incident, policy: Option<&Policy>, halted: Opti
         }
         Some(_) | None => text,
     }
+}
+
+/// Some of a step's servers have yet to get their command.
+fn acting_on_many(incident: &Incident) -> String {
+    let step = incident.step();
+    let left: Vec<&str> = incident.remaining(step).take(5).map(|server| server.as_str()).collect();
+    let had = incident.records(step).count();
+    let held = incident.hold.as_ref().map(|hold| format!("; held by {}: {}", hold.rail.as_str(), hold.why));
+    format!(
+        "step {} has gone to {had} servers and has yet to go to {}{}",
+        step + 1,
+        left.join(", "),
+        held.unwrap_or_default()
+    )
 }
 
 fn waiting(incident: &Incident) -> String {

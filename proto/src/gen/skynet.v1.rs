@@ -1175,6 +1175,28 @@ pub struct PushPolicyRequest {
     #[prost(bool, tag = "3")]
     pub insecure_unsigned: bool,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RequestRequest {
+    /// The request's name in policy.
+    #[prost(string, tag = "1")]
+    pub request: ::prost::alloc::string::String,
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub parameters: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Names of servers, and servers with all of these labels (globs).
+    #[prost(string, repeated, tag = "3")]
+    pub servers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub selector: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// On whose behalf; their servers alone, and all of them if none are named.
+    #[prost(string, tag = "5")]
+    pub customer: ::prost::alloc::string::String,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PauseRolloutRequest {
     #[prost(bool, tag = "1")]
@@ -1540,6 +1562,28 @@ pub mod operator_service_client {
                 .insert(GrpcMethod::new("skynet.v1.OperatorService", "LabelServer"));
             self.inner.unary(req, path, codec).await
         }
+        /// Asks for something that a scenario of the policy answers.
+        pub async fn request(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RequestRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/skynet.v1.OperatorService/Request",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("skynet.v1.OperatorService", "Request"));
+            self.inner.unary(req, path, codec).await
+        }
         /// An operator takes an incident over.
         pub async fn acknowledge(
             &mut self,
@@ -1732,6 +1776,11 @@ pub mod operator_service_server {
         async fn label_server(
             &self,
             request: tonic::Request<super::LabelServerRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
+        /// Asks for something that a scenario of the policy answers.
+        async fn request(
+            &self,
+            request: tonic::Request<super::RequestRequest>,
         ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
         /// An operator takes an incident over.
         async fn acknowledge(
@@ -2154,6 +2203,51 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LabelServerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/skynet.v1.OperatorService/Request" => {
+                    #[allow(non_camel_case_types)]
+                    struct RequestSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::RequestRequest>
+                    for RequestSvc<T> {
+                        type Response = super::Document;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RequestRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::request(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RequestSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

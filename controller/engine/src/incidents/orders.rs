@@ -309,10 +309,18 @@ impl Engine {
         self.book.alarms.breaker.as_ref().map(|b| (b.since, b.reason.as_str()))
     }
 
+    /// Servers that are worked on are no members of clusters and of the fleet.
+    pub(crate) fn count_members(&mut self, now: Timestamp) {
+        for server in self.book.servers.keys() {
+            self.evaluator.exclude(server, self.book.in_maintenance(server, now).is_some());
+        }
+    }
+
     /// Servers went into maintenance or came out of it.
     pub(crate) fn maintenance_changed(&mut self, now: Timestamp, out: &mut Vec<Output>) {
         let next = self.book.standing.next_end(now);
         self.timers.set(Timer::Maintenance, next);
+        self.count_members(now);
         self.recheck(|_| true);
         self.tell_all(now, out);
     }

@@ -233,7 +233,7 @@ impl Engine {
 
     /// The step goes on without these servers.
     fn give_up(&mut self, now: Timestamp, incident: &Incident, lost: &[ServerId], out: &mut Vec<Output>) -> Step {
-        let Some(Chosen { step, servers }) = &incident.chosen else { return Step::Stay(None) };
+        let Some(Chosen { step, servers, .. }) = &incident.chosen else { return Step::Stay(None) };
         let servers = servers.iter().filter(|server| !lost.contains(server)).cloned().collect();
         self.emit(now, EventBody::StepBegun { incident: incident.id.clone(), step: *step, servers }, out);
         Step::Moved

@@ -16,6 +16,7 @@ mod rails_fleet;
 mod rails_table;
 mod requests;
 mod restart;
+mod scope;
 mod silences;
 mod steps;
 mod targets;
