@@ -482,7 +482,7 @@ fn checking_and_explaining_need_no_controller() {
     let (dir, nowhere) = (policy(&[("a.yaml", GOOD)]), Path::new("/nonexistent/operator.sock"));
     let ran = run(nowhere, &["policy", "check", dir.path().to_str().unwrap()]);
     assert_eq!(ran.code, 0, "{}", ran.out);
-    assert_eq!(ran.out, "no mistakes in 1 file: fleet shop, 0 profiles, 1 scenario, 0 scripts, 0 routes\n");
+    assert_eq!(ran.out, "no mistakes in 1 file: fleet shop, 0 profiles, 1 scenario, 0 scripts, 0 routes, 0 tests\n");
     assert_eq!(run(nowhere, &["policy", "check", dir.path().to_str().unwrap(), "-o", "json"]).out, "[]\n");
     assert_eq!(run(nowhere, &["policy", "check", "/nonexistent"]).code, 1);
     assert!(run(nowhere, &["explain", "function", "absent"]).out.contains("absent(x)"));
