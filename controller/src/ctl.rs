@@ -22,6 +22,7 @@ pub mod page;
 mod policy;
 mod print;
 mod query;
+mod server;
 mod store;
 mod tree;
 pub mod words;
@@ -32,7 +33,7 @@ use std::process::ExitCode;
 use skynet_model::catalogue::Catalogue;
 
 pub use args::Args;
-use args::{Command, PolicyCommand, StoreCommand};
+use args::{Command, PolicyCommand, ServerCommand, StoreCommand};
 pub use clean::clean;
 use link::Link;
 use print::Printer;
@@ -103,6 +104,21 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
         Command::Policy(PolicyCommand::Check { dir, output }) => policy::check(&dir, catalogue, output, printer),
         Command::Policy(PolicyCommand::Push { source, version, insecure_unsigned, output }) => {
             policy::push(&socket, &source, version, insecure_unsigned, catalogue, output, printer).await
+        }
+        Command::Policy(PolicyCommand::Status { watch, all, output }) => {
+            policy::status::run(&mut Link::open(&socket).await?, watch, all, output, printer).await
+        }
+        Command::Policy(PolicyCommand::Pause { output }) => {
+            policy::rollout::pause(&mut Link::open(&socket).await?, true, output, printer).await
+        }
+        Command::Policy(PolicyCommand::Resume { output }) => {
+            policy::rollout::pause(&mut Link::open(&socket).await?, false, output, printer).await
+        }
+        Command::Policy(PolicyCommand::Rollback { reason, output }) => {
+            policy::rollout::roll_back(&mut Link::open(&socket).await?, &reason, output, printer).await
+        }
+        Command::Server(ServerCommand::Label { server, labels, output }) => {
+            server::label(&mut Link::open(&socket).await?, &server, &labels, output, printer).await
         }
         Command::Ack { incident, comment, output } => {
             operate::acknowledge(&mut Link::open(&socket).await?, &incident, &comment, output, printer).await

@@ -95,6 +95,22 @@ impl OperatorService for Script {
         document(r#"{"version":42}"#)
     }
 
+    async fn pause_rollout(&self, request: Request<v1::PauseRolloutRequest>) -> Answer<v1::Document> {
+        self.note(format!("paused {}", request.into_inner().paused));
+        document(r#"{"version":2,"rollout":"paused"}"#)
+    }
+
+    async fn roll_back(&self, request: Request<v1::RollBackRequest>) -> Answer<v1::Document> {
+        self.note(format!("rollback {:?}", request.into_inner().reason));
+        document(r#"{"version":2,"rollout":"rolled_back"}"#)
+    }
+
+    async fn label_server(&self, request: Request<v1::LabelServerRequest>) -> Answer<v1::Document> {
+        let request = request.into_inner();
+        self.note(format!("label {} {:?} {:?}", request.server, request.set, request.remove));
+        document(r#"{"server":"web1","labels":{"role":"web"},"changed":true,"missing":["tier"]}"#)
+    }
+
     async fn acknowledge(&self, request: Request<v1::AcknowledgeRequest>) -> Answer<v1::Document> {
         let request = request.into_inner();
         self.note(format!("ack {} {:?}", request.incident, request.comment));

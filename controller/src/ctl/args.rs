@@ -69,6 +69,9 @@ pub enum Command {
     /// Check policy, or put it in force.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// What operators say of a server.
+    #[command(subcommand)]
+    Server(ServerCommand),
     /// Take an incident over: whoever else would be told later is not.
     Ack {
         /// The incident's id.
@@ -164,7 +167,40 @@ pub enum PolicyCommand {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
-    /// Put a policy in force on the whole fleet. A folder is checked first.
+    /// Show the newest rollout: its waves, its gate, and where every server is.
+    Status {
+        /// Go on until it is over; exits with 1 when it went back.
+        #[arg(short, long)]
+        watch: bool,
+        /// List every server.
+        #[arg(short = 'A', long)]
+        all: bool,
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Begin no further wave of the rollout. What has begun is still watched, and goes back if it does harm.
+    Pause {
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Let a paused rollout go on.
+    Resume {
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// End the rollout: every server goes back to its last good version.
+    Rollback {
+        /// Why; the others will read it.
+        #[arg(short = 'm', long = "message", visible_alias = "reason", value_name = "TEXT", default_value = "an operator's wish")]
+        reason: String,
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Roll a policy out, in the waves that it names itself. A folder is checked first.
     Push {
         /// A folder, or a bundle built from one.
         source: PathBuf,
@@ -174,6 +210,22 @@ pub enum PolicyCommand {
         /// Send it without signatures; the controller and the agents must allow that.
         #[arg(long)]
         insecure_unsigned: bool,
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+}
+
+/// What to say of a server.
+#[derive(Debug, Subcommand)]
+pub enum ServerCommand {
+    /// Set labels (`role=web`) and take labels away (`tier-`). They choose what of the policy the server runs, at once.
+    Label {
+        /// The server.
+        server: String,
+        /// `name=value` or `name-`.
+        #[arg(required = true)]
+        labels: Vec<String>,
         /// How to print what became of it.
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,

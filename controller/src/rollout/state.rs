@@ -354,6 +354,7 @@ impl State {
                 }
             }
             EventBody::IncidentHeld { .. }
+            | EventBody::StepBegun { .. }
             | EventBody::StepEnded { .. }
             | EventBody::IncidentAcknowledged { .. }
             | EventBody::NoticeDelivered { .. }
