@@ -25,6 +25,7 @@ mod policy;
 mod print;
 mod query;
 mod request;
+mod server;
 mod silence;
 mod store;
 mod tree;
@@ -36,7 +37,7 @@ use std::process::ExitCode;
 use skynet_model::catalogue::Catalogue;
 
 pub use args::Args;
-use args::{Command, PolicyCommand, StoreCommand};
+use args::{Command, PolicyCommand, ServerCommand, StoreCommand};
 pub use clean::clean;
 use link::Link;
 use print::Printer;
@@ -132,6 +133,21 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
             policy::push(&socket, &source, version, insecure_unsigned, catalogue, output, printer).await
         }
         Command::Request(args) => request::run(&mut Link::open(&socket).await?, &args, printer).await,
+        Command::Policy(PolicyCommand::Status { watch, all, output }) => {
+            policy::status::run(&mut Link::open(&socket).await?, watch, all, output, printer).await
+        }
+        Command::Policy(PolicyCommand::Pause { output }) => {
+            policy::rollout::pause(&mut Link::open(&socket).await?, true, output, printer).await
+        }
+        Command::Policy(PolicyCommand::Resume { output }) => {
+            policy::rollout::pause(&mut Link::open(&socket).await?, false, output, printer).await
+        }
+        Command::Policy(PolicyCommand::Rollback { reason, output }) => {
+            policy::rollout::roll_back(&mut Link::open(&socket).await?, &reason, output, printer).await
+        }
+        Command::Server(ServerCommand::Label { server, labels, output }) => {
+            server::label(&mut Link::open(&socket).await?, &server, &labels, output, printer).await
+        }
         Command::Ack { incident, comment, output } => {
             operate::acknowledge(&mut Link::open(&socket).await?, &incident, &comment, output, printer).await
         }

@@ -9,11 +9,13 @@ mod fleet;
 pub mod host;
 mod node;
 mod rng;
+mod rollout;
 mod server;
 mod world;
 
 pub use fleet::{Figures, Fleet, Rails};
 pub use rng::Rng;
+pub use rollout::{Bad, Course, Rolling, policy as rolling_policy};
 pub use world::{Report, World};
 
 /// The policy of a version: every second one has another text of two scenarios.

@@ -75,6 +75,9 @@ pub enum Command {
     Policy(PolicyCommand),
     /// Ask for something that a scenario of the policy answers: `request unblock ip=203.0.113.7 --where role=web`.
     Request(RequestArgs),
+    /// What operators say of a server.
+    #[command(subcommand)]
+    Server(ServerCommand),
     /// Take an incident over: whoever else would be told later is not.
     Ack {
         /// The incident's id.
@@ -317,7 +320,46 @@ pub enum PolicyCommand {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
-    /// Put a policy in force on the whole fleet. A folder is checked first.
+    /// Show the newest rollout: its waves, its gate, and where every server is.
+    Status {
+        /// Go on until it is over; exits with 1 when it went back.
+        #[arg(short, long)]
+        watch: bool,
+        /// List every server.
+        #[arg(short = 'A', long)]
+        all: bool,
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Begin no further wave of the rollout. What has begun is still watched, and goes back if it does harm.
+    Pause {
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Let a paused rollout go on.
+    Resume {
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// End the rollout: every server goes back to its last good version.
+    Rollback {
+        /// Why; the others will read it.
+        #[arg(
+            short = 'm',
+            long = "message",
+            visible_alias = "reason",
+            value_name = "TEXT",
+            default_value = "an operator's wish"
+        )]
+        reason: String,
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Roll a policy out, in the waves that it names itself. A folder is checked first.
     Push {
         /// A bundle, sent with BUNDLE.sig and BUNDLE.*.sig beside it; or a folder, where unsigned policy is taken.
         source: PathBuf,
@@ -327,6 +369,22 @@ pub enum PolicyCommand {
         /// Send it without signatures; the controller and the agents must allow that.
         #[arg(long)]
         insecure_unsigned: bool,
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+}
+
+/// What to say of a server.
+#[derive(Debug, Subcommand)]
+pub enum ServerCommand {
+    /// Set labels (`role=web`) and take labels away (`tier-`). They choose what of the policy the server runs, at once.
+    Label {
+        /// The server.
+        server: String,
+        /// `name=value` or `name-`.
+        #[arg(required = true)]
+        labels: Vec<String>,
         /// How to print what became of it.
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,

@@ -93,6 +93,39 @@ impl Link {
         Ok(answered(&self.socket, answer).await?.json)
     }
 
+    /// Lets the rollout wait or go on.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn pause_rollout(&mut self, paused: bool) -> Result<String, Failure> {
+        let answer = self.client.pause_rollout(v1::PauseRolloutRequest { paused });
+        Ok(answered(&self.socket, answer).await?.json)
+    }
+
+    /// Ends the rollout.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn roll_back(&mut self, reason: &str) -> Result<String, Failure> {
+        let answer = self.client.roll_back(v1::RollBackRequest { reason: reason.to_owned() });
+        Ok(answered(&self.socket, answer).await?.json)
+    }
+
+    /// Gives a server other labels.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn label(
+        &mut self,
+        server: &str,
+        set: Vec<String>,
+        remove: Vec<String>,
+    ) -> Result<String, Failure> {
+        let request = v1::LabelServerRequest { server: server.to_owned(), set, remove };
+        let answer = self.client.label_server(request);
+        Ok(answered(&self.socket, answer).await?.json)
+    }
+
     /// Takes an incident over.
     ///
     /// # Errors
