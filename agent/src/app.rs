@@ -32,7 +32,7 @@ const LAST_ACTION: Duration = Duration::from_secs(8);
 /// # Errors
 /// What went wrong, as a sentence; also when the acting process ended.
 pub fn run(config: &Config, path: &Path, insecure_unsigned: bool, has_socket: bool) -> anyhow::Result<()> {
-    if config.insecure_unsigned && !has_socket {
+    if config.trust.is_insecure() && !has_socket {
         tracing::warn!("{UNSIGNED}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -86,9 +86,7 @@ pub enum Output {
 
 impl Given {
     fn load(&self) -> Result<Config, ConfigError> {
-        let mut config = Config::load(&self.config)?;
-        config.insecure_unsigned |= self.insecure_unsigned;
-        Ok(config)
+        Config::load_with(&self.config, self.insecure_unsigned)
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use skynet_model::sign::{Signers, Trust};
 use skynet_node::actor::{ActorConfig, Ceiling};
 use skynet_proto::identity::{Identity, Role};
 use skynet_proto::tls::{Files, Target};
@@ -23,6 +24,9 @@ struct File {
     cert: PathBuf,
     key: PathBuf,
     data_dir: PathBuf,
+    signers: Option<PathBuf>,
+    #[serde(default = "default_needed")]
+    signers_needed: u32,
     #[serde(default)]
     insecure_unsigned: bool,
     #[serde(default = "default_spool")]
@@ -30,6 +34,10 @@ struct File {
     user: Option<String>,
     #[serde(default)]
     ceiling: Ceiling,
+}
+
+fn default_needed() -> u32 {
+    1
 }
 
 fn default_spool() -> usize {
@@ -47,8 +55,8 @@ pub struct Config {
     pub identity: Identity,
     /// Where the acting process keeps its ledger and policy.
     pub data_dir: PathBuf,
-    /// Whether policy without signatures is taken.
-    pub insecure_unsigned: bool,
+    /// Whose policy is taken.
+    pub trust: Trust,
     /// Most readings spooled in memory.
     pub spool_max: usize,
     /// Whom the session process becomes when it was started as root.
@@ -88,6 +96,14 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, each with its remedy.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_with(path, false)
+    }
+
+    /// [`Config::load`] for a command line that may say `--insecure-unsigned`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_with(path: &Path, insecure_unsigned: bool) -> Result<Self, ConfigError> {
         let fail = |faults| ConfigError { path: path.to_owned(), faults };
         let file: File = read(path)
             .and_then(|text| toml::from_str(&text).map_err(|e| e.to_string().trim_end().to_owned()))
@@ -107,15 +123,18 @@ impl Config {
         if let Err(fault) = private(&file.key) {
             note(fault);
         }
+        let insecure_unsigned = insecure_unsigned || file.insecure_unsigned;
+        let trust = trust(file.signers.as_deref(), file.signers_needed, insecure_unsigned);
+        let trust = trust.map_err(|faults| faults.into_iter().for_each(&mut note)).ok();
         let files = Files { ca: file.ca, cert: file.cert, key: file.key };
         let identity = check_files(&files).map_err(note).ok();
-        match (controller, identity, faults.is_empty()) {
-            (Some(controller), Some(identity), true) => Ok(Self {
+        match (controller, identity, trust, faults.is_empty()) {
+            (Some(controller), Some(identity), Some(trust), true) => Ok(Self {
                 controller,
                 files,
                 identity,
                 data_dir: file.data_dir,
-                insecure_unsigned: file.insecure_unsigned,
+                trust,
                 spool_max: file.spool_max,
                 user,
                 ceiling: file.ceiling,
@@ -131,7 +150,7 @@ impl Config {
             server: self.identity.name.clone(),
             fleet: Some(self.identity.fleet.clone()),
             data: self.data_dir.clone(),
-            insecure_unsigned: self.insecure_unsigned,
+            trust: self.trust.clone(),
             ceiling: self.ceiling.clone(),
         }
     }
@@ -153,6 +172,24 @@ fn read(path: &Path) -> Result<String, String> {
         return Err(format!("larger than {MAX_FILE} bytes; this is not an agent's configuration"));
     }
     Ok(text)
+}
+
+/// Whose policy is taken. A signers file that others may change is no authority.
+fn trust(signers: Option<&Path>, needed: u32, insecure_unsigned: bool) -> Result<Trust, Vec<String>> {
+    let Some(path) = signers else {
+        return Trust::new(None, needed, insecure_unsigned).map_err(|error| vec![error]);
+    };
+    let place = path.display();
+    let text = read(path).map_err(|error| vec![format!("signers: {place} {error}")])?;
+    let metadata = std::fs::metadata(path).map_err(|error| vec![format!("signers: {place}: {error}")])?;
+    let own = rustix::process::geteuid().as_raw();
+    if metadata.mode() & 0o022 != 0 || !(metadata.uid() == 0 || metadata.uid() == own) {
+        return Err(vec![format!("signers: others may change {place}; run `chown root {place}; chmod go-w {place}`")]);
+    }
+    let signers = Signers::parse(&text).map_err(|mistakes| {
+        mistakes.into_iter().map(|mistake| format!("signers: {place}, {mistake}")).collect::<Vec<_>>()
+    })?;
+    Trust::new(Some(signers), needed, insecure_unsigned).map_err(|error| vec![format!("signers: {error}")])
 }
 
 /// A key that others may read is no secret.

@@ -60,7 +60,7 @@ pub fn print(output: Output, config: Option<&Config>, filter: Option<&str>) -> a
 /// # Errors
 /// When the kept policy cannot be read.
 pub(crate) fn used(config: Option<&Config>) -> anyhow::Result<(Vec<SensorUse>, BTreeMap<String, Script>)> {
-    match config.and_then(|config| kept_policy(&config.data_dir).transpose()) {
+    match config.and_then(|config| kept_policy(&config.data_dir, &config.trust).transpose()) {
         Some(kept) => {
             let (bundle, labels) = kept.map_err(anyhow::Error::msg)?;
             of_policy(&bundle, &labels)

@@ -127,6 +127,8 @@ fn hello(agent: &mut Agent) -> v1::Hello {
         wall_ms: now.wall.0,
         boot_ms: now.boot_ms,
         system: Some(agent.system()),
+        started_boot_ms: 0,
+        labels: Vec::new(),
     }
 }
 

@@ -10,6 +10,7 @@ mod view;
 
 mod agents;
 mod orders;
+mod rolling;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -29,10 +30,12 @@ use tokio::sync::{mpsc, oneshot};
 use crate::journal::{Feed, Journal};
 use crate::plain::plain;
 use crate::policies::{Active, Candidate, Policies};
+use crate::rollout;
 
 pub use desk::{Desk, Sensor, Sensors};
-pub use input::{Answer, FromAgent, Handle, Hello, INPUTS, Input, Order, Refused, SessionInput, System};
+pub use input::{Answer, FromAgent, Handle, Hello, INPUTS, Input, Order, Refused, SessionInput, Steer, System};
 pub use link::{Link, OUTBOX, Outgoing};
+pub use rolling::health;
 pub use view::{Notices, Server, Told, View};
 
 /// How long after a failed journal write the next is tried.
@@ -80,7 +83,9 @@ enum Effect {
     Tell(Box<Notice>),
     OutcomeAck(ServerId, u64, Vec<String>),
     InventoryAck(ServerId, u64),
-    Activate(Box<Candidate>, String),
+    Activate(Arc<Candidate>, String),
+    /// These may have to have another policy now.
+    Push(Vec<ServerId>),
     Resume,
     Reply(oneshot::Sender<Answer>, Answer),
 }
@@ -92,6 +97,9 @@ pub struct Core {
     epoch: u64,
     servers: BTreeMap<ServerId, Server>,
     notices: Notices,
+    rollout: rollout::State,
+    /// When the rollout is looked at next.
+    roll_at: Timestamp,
     out: Vec<Output>,
     waiting: Vec<Event>,
     effects: VecDeque<Effect>,
@@ -116,6 +124,8 @@ impl Core {
             epoch: 0,
             servers: BTreeMap::new(),
             notices: Notices::default(),
+            rollout: rollout::State::default(),
+            roll_at: Timestamp::default(),
             out: Vec::new(),
             waiting: Vec::new(),
             effects: VecDeque::new(),
@@ -128,6 +138,7 @@ impl Core {
             core.engine.replay(&event);
             view::fold_server(&mut core.servers, &event);
             core.notices.fold(&event.body);
+            core.rollout.apply(event.time, &event.body);
             if let EventBody::ControllerStarted { epoch, .. } = &event.body {
                 core.epoch = core.epoch.max(*epoch);
             }
@@ -148,6 +159,9 @@ impl Core {
             core.label(now, &server, labels);
         }
         core.drain_out(now);
+        let known: Vec<ServerId> = core.servers.keys().cloned().collect();
+        known.iter().for_each(|server| core.align(now, server));
+        core.end_without_bundle(now);
         core
     }
 
@@ -170,6 +184,7 @@ impl Core {
                 self.take(input);
             }
             self.wake();
+            self.roll();
             self.flush();
             self.push_some();
         }
@@ -192,7 +207,8 @@ impl Core {
         let wake = self.engine.next_wake().map_or(LONGEST, |at| at.since(now).std());
         let retry =
             self.blocked.as_ref().map_or(LONGEST, |(_, at)| at.saturating_duration_since(tokio::time::Instant::now()));
-        wake.min(retry).clamp(Duration::from_millis(1), LONGEST)
+        let roll = self.rollout.under_way().map_or(LONGEST, |_| self.roll_at.since(now).std());
+        wake.min(retry).min(roll).clamp(Duration::from_millis(1), LONGEST)
     }
 
     fn wake(&mut self) {
@@ -212,6 +228,7 @@ impl Core {
                 engine: &self.engine,
                 servers: &self.servers,
                 policies: &self.parts.policies,
+                rollout: &self.rollout,
                 notices: &self.notices,
                 blocked: self.blocked.as_ref().map(|(why, _)| why.as_str()),
             }),
@@ -241,8 +258,9 @@ impl Core {
         self.drain_out(now);
     }
 
+    /// The configuration's labels, unless an operator has set others.
     fn label(&mut self, now: Timestamp, server: &ServerId, labels: Labels) {
-        let known = self.servers.get(server).is_some_and(|s| s.labels == labels);
+        let known = self.servers.get(server).is_some_and(|s| s.labelled || s.labels == labels);
         if !known {
             self.servers.entry(server.clone()).or_default().labels = labels.clone();
             self.decide(now, EngineInput::Labelled { server: server.clone(), labels });
@@ -271,6 +289,7 @@ impl Core {
 
     fn event(&mut self, time: Timestamp, body: EventBody) {
         self.notices.fold(&body);
+        self.rollout.apply(time, &body);
         let seq = self.parts.journal.last() + 1 + self.waiting.len() as u64;
         self.waiting.push(Event { seq, time, body });
     }
@@ -334,6 +353,7 @@ impl Core {
                 | Effect::OutcomeAck(..)
                 | Effect::InventoryAck(..)
                 | Effect::Activate(..)
+                | Effect::Push(_)
                 | Effect::Resume => self.effects.push_back(effect),
             }
         }
@@ -357,7 +377,8 @@ impl Core {
             Effect::InventoryAck(server, token) => {
                 self.send_to(&server, token, Body::InventoryAck(v1::InventoryAck {}));
             }
-            Effect::Activate(candidate, by) => self.activate(*candidate, by),
+            Effect::Activate(candidate, by) => self.activate(candidate, by),
+            Effect::Push(servers) => self.pushes.extend(servers),
             Effect::Resume => {
                 for session in self.servers.values().filter_map(|s| s.session.as_ref()) {
                     session.link.send(Body::Halt(v1::Halt { halted: false }));
@@ -377,7 +398,7 @@ impl Core {
         }
     }
 
-    fn activate(&mut self, candidate: Candidate, by: String) {
+    fn activate(&mut self, candidate: Arc<Candidate>, by: String) {
         let now = (self.parts.clock)();
         let active = self.parts.policies.activate(candidate, now, by);
         (self.parts.activated)(&active);
@@ -385,28 +406,6 @@ impl Core {
         self.engine.set_policy(now, active.candidate.version, policy, &mut self.out);
         self.drain_out(now);
         self.pushes = self.servers.iter().filter(|(_, s)| s.connected()).map(|(id, _)| id.clone()).collect();
-    }
-
-    fn push_some(&mut self) {
-        for _ in 0..PUSHES.min(self.pushes.len()) {
-            let Some(server) = self.pushes.pop_front() else { return };
-            self.push_policy(&server);
-        }
-    }
-
-    /// Sends the policy in force, if the agent has another.
-    fn push_policy(&self, server: &ServerId) {
-        let (Some(active), Some(entry)) = (self.parts.policies.current(), self.servers.get(server)) else { return };
-        let candidate = &active.candidate;
-        let same = entry.policy_version == Some(candidate.version)
-            && entry.policy_digest.as_deref() == Some(candidate.digest.as_str());
-        if let Some(session) = entry.session.as_ref().filter(|_| !same) {
-            session.link.send(Body::Policy(v1::PolicyPush {
-                bundle: candidate.bytes.clone(),
-                signatures: Vec::new(),
-                labels: skynet_proto::convert::labels_to_wire(&entry.labels),
-            }));
-        }
     }
 }
 

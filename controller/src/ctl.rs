@@ -108,6 +108,16 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
         Command::Policy(PolicyCommand::Diff { from, to, output }) => {
             policy::diff::run(&socket, &from, &to, catalogue, output, printer).await
         }
+        Command::Policy(PolicyCommand::Build { dir, out, version, valid, expires, output }) => {
+            let build = policy::Build { dir: &dir, out: &out, version, valid: &valid, expires: expires.as_deref() };
+            policy::build(&socket, &build, catalogue, output, printer).await
+        }
+        Command::Policy(PolicyCommand::Sign { bundle, key, name, output }) => {
+            policy::sign(&bundle, &key, name.as_deref(), output, printer)
+        }
+        Command::Policy(PolicyCommand::Verify { bundle, allowed_signers, signers, output }) => {
+            policy::verify(&bundle, &allowed_signers, signers, catalogue, output, printer)
+        }
         Command::Policy(PolicyCommand::Push { source, version, insecure_unsigned, output }) => {
             policy::push(&socket, &source, version, insecure_unsigned, catalogue, output, printer).await
         }

@@ -12,6 +12,7 @@ use skynet_model::incident::Notice;
 use skynet_model::name::ServerId;
 use skynet_model::policy::{Bundle, File};
 use skynet_model::series::Labels;
+use skynet_model::sign::Trust;
 use skynet_model::time::Span;
 use skynet_proto::stream::{Decoded, Decoder};
 use skynet_proto::v1;
@@ -85,7 +86,7 @@ pub(crate) fn bundle(version: u64, text: &str) -> Vec<u8> {
 }
 
 pub(crate) fn terms() -> Terms {
-    Terms { fleet: "demo".to_owned(), insecure_unsigned: true, catalogue: &CATALOGUE }
+    Terms { fleet: "demo".to_owned(), trust: Trust::Anybody, catalogue: &CATALOGUE }
 }
 
 pub(crate) fn server(name: &str) -> ServerId {
@@ -147,7 +148,7 @@ impl Rig {
     }
 
     pub(crate) async fn push(&self, version: u64) -> crate::core::Answer {
-        let candidate = terms().check(bundle(version, POLICY), true, clock::now()).unwrap();
+        let candidate = terms().check(bundle(version, POLICY), Vec::new(), true, clock::now()).unwrap();
         let order = crate::core::Order::Push { candidate: Box::new(candidate), by: "ann".to_owned() };
         self.core.order(order).await
     }

@@ -19,6 +19,7 @@ pub mod operator;
 pub mod plain;
 pub mod policies;
 pub mod progress;
+pub mod rollout;
 pub mod store;
 pub mod web;
 

@@ -7,6 +7,7 @@ mod documents;
 mod explain;
 mod peer;
 mod query;
+mod rollout;
 mod socket;
 mod store;
 
@@ -24,7 +25,7 @@ use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
-use crate::core::{Handle, MAX_TEXT, Order, Refused, View};
+use crate::core::{Handle, Input, MAX_TEXT, Order, Refused, Steer, View};
 use crate::history::History;
 use crate::journal::Feed;
 use crate::policies::{PolicyError, Terms};
@@ -188,9 +189,11 @@ impl OperatorService for Operator {
                 let json = json.map_err(|_| Status::internal("the bundle in force is not text"))?;
                 return Ok(Response::new(v1::Document { json }));
             }
+            "rollout" => Some(self.ask(rollout::status).await?),
             "store" => Some(store::status(self.store.as_deref(), crate::clock::now())),
             other => {
-                let text = format!("`{}` is not server, incident, policy, bundle or store", other.escape_debug());
+                let text =
+                    format!("`{}` is not server, incident, policy, bundle, store or rollout", other.escape_debug());
                 return Err(Status::invalid_argument(text));
             }
         };
@@ -240,16 +243,42 @@ impl OperatorService for Operator {
 
     async fn push_policy(&self, request: Request<v1::PushPolicyRequest>) -> Result<Response<v1::Document>, Status> {
         let by = operator(&request)?;
-        let v1::PushPolicyRequest { bundle, signatures: _, insecure_unsigned } = request.into_inner();
+        let v1::PushPolicyRequest { bundle, signatures, insecure_unsigned } = request.into_inner();
         let (terms, now) = (self.terms.clone(), crate::clock::now());
-        let checked = tokio::task::spawn_blocking(move || terms.check(bundle, insecure_unsigned, now)).await;
-        let candidate = checked.map_err(|_| Status::internal("checking the policy was broken off"))?;
-        let candidate = candidate.map_err(|error| match &error {
-            PolicyError::Invalid(text) => Status::invalid_argument(text),
-            PolicyError::Refused(text) => Status::failed_precondition(text),
-            PolicyError::Storage(text) => Status::unavailable(text),
-        })?;
-        self.order(Order::Push { candidate: Box::new(candidate), by }).await
+        let checked =
+            tokio::task::spawn_blocking(move || terms.check(bundle, signatures, insecure_unsigned, now)).await;
+        let checked = checked.map_err(|_| Status::internal("checking the policy was broken off"))?;
+        let pushed = match checked {
+            Ok(candidate) => self.order(Order::Push { candidate: Box::new(candidate), by: by.clone() }).await,
+            Err(PolicyError::Invalid(text)) => Err(Status::invalid_argument(text)),
+            Err(PolicyError::Refused(text)) => Err(Status::failed_precondition(text)),
+            Err(PolicyError::Storage(text)) => Err(Status::unavailable(text)),
+        };
+        if let Err(refused) = pushed.as_ref()
+            && matches!(refused.code(), tonic::Code::InvalidArgument | tonic::Code::FailedPrecondition)
+        {
+            let why = refused.message();
+            let message = format!("a policy pushed by {by} is refused: {}", &why[..why.floor_char_boundary(MAX_TEXT)]);
+            self.core.tell(Input::Remark { server: None, topic: "policy_refused", message }).await;
+        }
+        pushed
+    }
+
+    async fn pause_rollout(&self, request: Request<v1::PauseRolloutRequest>) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        let what = if request.into_inner().paused { Steer::Pause } else { Steer::Resume };
+        self.order(Order::Steer { what, by }).await
+    }
+
+    async fn roll_back(&self, request: Request<v1::RollBackRequest>) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        let reason = text("reason", request.into_inner().reason)?;
+        self.order(Order::Steer { what: Steer::RollBack { reason }, by }).await
+    }
+
+    async fn label_server(&self, request: Request<v1::LabelServerRequest>) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        self.order(rollout::label(request.into_inner(), by)?).await
     }
 
     async fn acknowledge(&self, request: Request<v1::AcknowledgeRequest>) -> Result<Response<v1::Document>, Status> {

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use skynet_model::command::{Command, LedgerEntry, Outcome};
 use skynet_model::name::{CommandId, ServerId};
 use skynet_model::series::Labels;
+use skynet_model::sign::Trust;
 
 pub use acting::Actor;
 pub use ceiling::Ceiling;
@@ -42,7 +43,7 @@ pub enum Request {
     Policy {
         /// The bundle's canonical text.
         bundle: String,
-        /// Its signatures; not looked at yet.
+        /// Its signatures, armored.
         signatures: Vec<String>,
         /// The labels operators gave this server.
         labels: Labels,
@@ -119,8 +120,8 @@ pub struct ActorConfig {
     pub fleet: Option<String>,
     /// Where the ledger and the policy are kept; made if missing, with mode 0700.
     pub data: PathBuf,
-    /// Whether policy without signatures is taken. Without it none is: signatures cannot be verified yet.
-    pub insecure_unsigned: bool,
+    /// Whose policy is taken: from the server's own signers file.
+    pub trust: Trust,
     /// The server's own limits.
     pub ceiling: Ceiling,
 }

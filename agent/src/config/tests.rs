@@ -50,13 +50,13 @@ fn a_good_file_is_taken_and_its_defaults_are_safe() {
     let folder = Folder::new();
     let config = folder.load(&folder.good()).unwrap();
     assert_eq!(config.identity.to_string(), "spiffe://f/server/web1");
-    assert!(!config.insecure_unsigned);
+    assert!(matches!(config.trust, Trust::Nobody));
     assert_eq!(config.spool_max, 200_000);
     let actor = config.actor();
     assert_eq!((actor.server.as_str(), actor.fleet.as_deref()), ("web1", Some("f")));
     let more = format!("{}insecure_unsigned = true\n[ceiling]\nper_hour = 3\nallow = [\"service.*\"]\n", folder.good());
     let config = folder.load(&more).unwrap();
-    assert!(config.actor().insecure_unsigned);
+    assert!(config.actor().trust.is_insecure());
     assert_eq!(config.ceiling.per_hour, 3);
     assert!(!config.ceiling.allows("script.run"));
 }
@@ -89,4 +89,34 @@ fn unknown_keys_and_missing_files_are_named() {
     assert!(error.contains("nothing.toml"), "{error}");
     let swapped = folder.good().replace("server.pem", "ca.pem");
     assert!(folder.load(&swapped).unwrap_err().contains("SPIFFE"), "{}", folder.load(&swapped).unwrap_err());
+}
+
+#[test]
+fn the_signers_file_is_read_and_must_be_nobody_elses() {
+    let folder = Folder::new();
+    let path = folder.path("allowed_signers");
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+    let with = |more: &str| format!("{}signers = \"{}\"\n{more}", folder.good(), path.display());
+    assert!(folder.load(&with("")).unwrap_err().contains("allowed_signers cannot be read"));
+    folder.write("allowed_signers", &format!("anna {key}\n"));
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+    let Trust::Signed { signers, needed } = folder.load(&with("")).unwrap().actor().trust else { panic!() };
+    assert_eq!((signers.len(), needed), (1, 1));
+    for (more, words) in [
+        ("signers_needed = 2\n", "signers_needed is 2, and the signers file has 1 keys"),
+        ("signers_needed = 0\n", "signers_needed is 0"),
+        ("insecure_unsigned = true\n", "exclude each other"),
+    ] {
+        let error = folder.load(&with(more)).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
+    let error = Config::load_with(&folder.path("agent.toml"), true).unwrap_err().to_string();
+    assert!(error.contains("exclude each other"), "the flag overrides no signers file: {error}");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o664)).unwrap();
+    let error = folder.load(&with("")).unwrap_err();
+    assert!(error.contains("others may change") && error.contains("chmod go-w"), "{error}");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+    folder.write("allowed_signers", "anna\nben cert-authority x\n");
+    let error = folder.load(&with("")).unwrap_err();
+    assert!(error.contains("allowed_signers, line 1:") && error.contains("line 2: cert-authority is not"), "{error}");
 }

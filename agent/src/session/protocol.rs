@@ -150,7 +150,7 @@ impl Protocol {
                 code: cut(&refusal.code, 64).to_owned(),
                 message: cut(&refusal.message, 1024).to_owned(),
             }),
-            Down::InventoryAck(_) => Ok(None),
+            Down::InventoryAck(_) | Down::PolicyReturn(_) => Ok(None),
         }
     }
 

@@ -8,30 +8,37 @@
 //! [`Seat`]. What a cell finds waits in it, in order, until the engine takes it.
 
 mod board;
+mod derived;
 mod dictionary;
+mod follow;
 mod held;
 mod instance;
 mod join;
+mod number;
+mod past;
 mod rule;
 mod seat;
 mod server;
 mod slab;
 mod truth;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skynet_model::condition::Truth;
-use skynet_model::incident::Incident;
+use skynet_model::incident::{Incident, Subject};
 use skynet_model::name::{IncidentId, ScenarioName, ServerId};
 use skynet_model::policy::{Policy, Scenario};
 use skynet_model::series::{Labels, Reading};
 use skynet_model::time::{Span, Timestamp};
 
+pub(crate) use derived::MAX_WINDOWS;
 pub(crate) use dictionary::MAX_SERIES;
 pub(crate) use instance::Watch;
 pub(crate) use join::MAX_INSTANCES;
+pub use past::Past;
 pub(crate) use rule::Rules;
 pub use seat::{Hot, Seat};
 pub(crate) use server::Server;
@@ -49,6 +56,8 @@ pub(crate) enum Signal {
     InstancesCapped { server: ServerId, scenario: ScenarioName },
     /// A server has more series than are kept.
     SeriesCapped { server: ServerId },
+    /// A server has more windows than are kept.
+    WindowsCapped { server: ServerId },
 }
 
 /// What a cell has found and the engine has not taken yet: each thing once, however often a batch finds it.
@@ -105,6 +114,8 @@ pub(crate) struct Pass<'a> {
 struct Cell {
     server: Server,
     rules: Arc<Rules>,
+    /// The version the rules are of, where it is not the fleet's.
+    version: Option<u64>,
     found: Found,
     /// The newest time anything was done at.
     newest: Timestamp,
@@ -140,7 +151,16 @@ impl Deref for Glance<'_> {
 
 /// Where an incident is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Site {
+pub(crate) enum Site {
+    /// On its server.
+    Server(Spot),
+    /// Nowhere but on the servers of its steps: it was asked for. The rule's number.
+    Asked(u32),
+}
+
+/// An instance of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
     pub(crate) server: u32,
     pub(crate) instance: u32,
 }
@@ -159,12 +179,12 @@ pub(crate) struct Look {
 /// What is known of an instance that fires or will.
 #[derive(Clone, Debug)]
 pub(crate) struct Firing {
-    pub(crate) server: ServerId,
+    pub(crate) subject: Subject,
     pub(crate) scenario: Arc<Scenario>,
     pub(crate) labels: Labels,
     pub(crate) since: Timestamp,
     pub(crate) readings: Vec<Reading>,
-    /// The value of the first series in `when`.
+    /// The value of the first series, window or fold in `when`.
     pub(crate) value: Option<f64>,
 }
 
@@ -172,6 +192,8 @@ pub(crate) struct Firing {
 #[derive(Debug, Default)]
 pub(crate) struct Evaluator {
     pub(crate) rules: Arc<Rules>,
+    /// Versions besides the fleet's, and how many servers are assigned to each.
+    offers: BTreeMap<u64, (Arc<Rules>, usize)>,
     servers: Vec<Arc<Mutex<Cell>>>,
     index: BTreeMap<ServerId, u32>,
     pub(crate) signals: Vec<Signal>,
@@ -230,7 +252,8 @@ impl Evaluator {
             let number = self.servers.len() as u32;
             self.index.insert(id.clone(), number);
             let server = Server::new(number, id.clone(), labels.clone());
-            let cell = Cell { server, rules: Arc::clone(&self.rules), found: Found::default(), newest: now };
+            let (rules, found) = (Arc::clone(&self.rules), Found::default());
+            let cell = Cell { server, rules, version: None, found, newest: now };
             self.servers.push(Arc::new(Mutex::new(cell)));
         }
         self.with(id, now, timers, |server, pass| {
@@ -240,9 +263,11 @@ impl Evaluator {
         });
     }
 
-    /// Puts a policy in force. `kept` are scenarios of other text under which something still runs.
+    /// Puts a policy in force on all servers that have no version of their own, and on those that have this one. `kept`
+    /// are scenarios of other text under which something still runs there.
     pub(crate) fn set_policy(
         &mut self,
+        version: u64,
         policy: Arc<Policy>,
         kept: Vec<Arc<Scenario>>,
         now: Timestamp,
@@ -250,116 +275,250 @@ impl Evaluator {
     ) {
         self.rules = Arc::new(Rules::new(policy, kept));
         for number in 0..self.servers.len() as u32 {
-            let Some(cell) = self.cell(number) else { continue };
-            {
-                let mut cell = lock(cell);
-                let before = std::mem::replace(&mut cell.rules, Arc::clone(&self.rules));
-                let pending = cell.server.keep(&before);
-                let (server, mut pass) = cell.pass(now);
-                server.rebuild(pending, &mut pass);
+            if self.own_version(number).is_none_or(|own| own == version) {
+                self.change_rules(number, None, Arc::clone(&self.rules), now, timers);
             }
-            self.with_number(number, now, timers, |_, _| ());
         }
+        self.offers.remove(&version);
+    }
+
+    /// Makes a version known that servers may be assigned to.
+    pub(crate) fn offer(&mut self, version: u64, policy: Arc<Policy>) {
+        self.offers.entry(version).or_insert_with(|| (Arc::new(Rules::new(policy, Vec::new())), 0));
+    }
+
+    /// Lets a server be evaluated by an offered version, or by the fleet's (none). Versions that nobody has any more are
+    /// forgotten. False when the version is not offered.
+    pub(crate) fn assign(
+        &mut self,
+        number: u32,
+        version: Option<u64>,
+        kept: Vec<Arc<Scenario>>,
+        now: Timestamp,
+        timers: &mut Timers,
+    ) -> bool {
+        let rules = match version {
+            None => Arc::clone(&self.rules),
+            Some(version) => match self.offers.get(&version) {
+                Some((rules, _)) => Arc::clone(rules),
+                None => return false,
+            },
+        };
+        let rules = match &rules.policy {
+            Some(policy) if !kept.is_empty() => Arc::new(Rules::new(Arc::clone(policy), kept)),
+            Some(_) | None => rules,
+        };
+        self.change_rules(number, version, rules, now, timers);
+        true
+    }
+
+    fn change_rules(
+        &mut self,
+        number: u32,
+        version: Option<u64>,
+        rules: Arc<Rules>,
+        now: Timestamp,
+        timers: &mut Timers,
+    ) {
+        let Some(cell) = self.cell(number) else { return };
+        let left;
+        {
+            let mut cell = lock(cell);
+            left = std::mem::replace(&mut cell.version, version);
+            let before = std::mem::replace(&mut cell.rules, rules);
+            let pending = cell.server.keep(&before);
+            let (server, mut pass) = cell.pass(now);
+            server.rebuild(pending, &mut pass);
+        }
+        if let Some((_, servers)) = version.and_then(|version| self.offers.get_mut(&version)) {
+            *servers += 1;
+        }
+        if let Some((version, (_, servers))) = left.and_then(|left| Some((left, self.offers.get_mut(&left)?))) {
+            *servers = servers.saturating_sub(1);
+            if *servers == 0 {
+                self.offers.remove(&version);
+            }
+        }
+        self.with_number(number, now, timers, |_, _| ());
+    }
+
+    /// The version a server was assigned to; none: the fleet's.
+    pub(crate) fn own_version(&self, number: u32) -> Option<u64> {
+        lock(self.cell(number)?).version
+    }
+
+    /// The server's number.
+    pub(crate) fn number(&self, id: &ServerId) -> Option<u32> {
+        self.index.get(id).copied()
     }
 
     /// Where an incident is evaluated; none when its scenario's text is no longer known.
     pub(crate) fn site(&self, incident: &Incident) -> Option<Site> {
-        let rule = self.rules.find(&incident.scenario, &incident.digest)?;
-        let server = *self.index.get(incident.server()?)?;
+        match &incident.subject {
+            Subject::Server(server) => self.spot(server, incident).map(Site::Server),
+            Subject::Request(_) => self.rules.find(&incident.scenario, &incident.digest).map(Site::Asked),
+            Subject::Cluster(_) | Subject::Fleet(_) => None,
+        }
+    }
+
+    /// The instance that stands for an incident on a server.
+    fn spot(&self, server: &ServerId, incident: &Incident) -> Option<Spot> {
+        let server = *self.index.get(server)?;
         let cell = lock(self.cell(server)?);
+        let rule = cell.rules.find(&incident.scenario, &incident.digest)?;
         let instance = *cell.server.by_labels.get(&(rule, incident.labels.clone()))?;
-        Some(Site { server, instance })
+        Some(Spot { server, instance })
     }
 
     /// Lets an instance stand for a live incident, made when there is none. Says whether that can be.
     pub(crate) fn attach(&mut self, incident: &Incident, now: Timestamp, timers: &mut Timers) -> bool {
-        let Some(rule) = self.rules.find(&incident.scenario, &incident.digest) else { return false };
-        let Some(server) = incident.server() else { return false };
-        let attached = self.with(server, now, timers, |server, pass| {
-            let Some(i) = server.ensure(rule, incident.labels.clone(), pass) else { return false };
-            let Some(instance) = server.instances.get_mut(i) else { return false };
-            instance.incident = Some(incident.id.clone());
+        match &incident.subject {
+            Subject::Server(server) => self.attach_at(server, incident, now, timers).is_some(),
+            Subject::Request(_) | Subject::Cluster(_) | Subject::Fleet(_) => self.site(incident).is_some(),
+        }
+    }
+
+    /// The same on one server: its own, or one that a step of it is done on.
+    pub(crate) fn attach_at(
+        &mut self,
+        server: &ServerId,
+        incident: &Incident,
+        now: Timestamp,
+        timers: &mut Timers,
+    ) -> Option<Spot> {
+        let number = *self.index.get(server)?;
+        let instance = self.with_number(number, now, timers, |server, pass| {
+            let rule = pass.rules.find(&incident.scenario, &incident.digest)?;
+            let i = server.ensure(rule, incident.labels.clone(), pass)?;
+            server.instances.get_mut(i)?.incident = Some(incident.id.clone());
             server.soil(i);
             server.evaluate(pass, None);
-            true
+            Some(i)
         });
-        attached.unwrap_or(false)
+        instance.flatten().map(|instance| Spot { server: number, instance })
     }
 
     /// The scenario at a site.
     pub(crate) fn scenario(&self, site: Site) -> Option<Arc<Scenario>> {
-        let rule = lock(self.cell(site.server)?).server.instances.get(site.instance)?.rule;
-        Some(Arc::clone(&self.rules.get(rule)?.scenario))
+        match site {
+            Site::Server(spot) => {
+                let cell = lock(self.cell(spot.server)?);
+                let rule = cell.server.instances.get(spot.instance)?.rule;
+                Some(Arc::clone(&cell.rules.get(rule)?.scenario))
+            }
+            Site::Asked(rule) => Some(Arc::clone(&self.rules.get(rule)?.scenario)),
+        }
     }
 
     /// How the conditions stand at a site.
     pub(crate) fn look(&self, site: Site) -> Option<Look> {
-        let server = &lock(self.cell(site.server)?).server;
-        let instance = server.instances.get(site.instance)?;
-        let rule = self.rules.get(instance.rule)?;
+        let spot = match site {
+            Site::Server(spot) => spot,
+            Site::Asked(rule) => {
+                // What was asked for is wanted until it is done.
+                let current = !self.rules.get(rule)?.retired;
+                return Some(Look { when: Truth::True, clear: Truth::False, settled: false, current });
+            }
+        };
+        let cell = lock(self.cell(spot.server)?);
+        let server = &cell.server;
+        let instance = server.instances.get(spot.instance)?;
+        let rule = cell.rules.get(instance.rule)?;
         Some(Look {
-            when: server.board.head(site.instance)?.when,
+            when: server.board.head(spot.instance)?.when,
             clear: instance.clear,
             settled: instance.settle.reached(rule.scenario.settle),
             current: server.is_about(instance.rule),
         })
     }
 
-    /// The proof that is awaited at a site.
-    pub(crate) fn watched(&self, site: Site) -> Option<Watch> {
-        lock(self.cell(site.server)?).server.instances.get(site.instance)?.watch.as_deref().cloned()
+    /// Whether readings prove a step of the scenario at a site.
+    pub(crate) fn is_provable(&self, site: Site, step: usize) -> bool {
+        match site {
+            Site::Server(_) => true,
+            Site::Asked(rule) => self.rules.get(rule).is_some_and(|rule| rule.is_provable(step)),
+        }
     }
 
-    /// What `when`, `clear` and `verify` read at a site, as far as it is known.
-    pub(crate) fn readings(&self, site: Site) -> Vec<Reading> {
-        let Some(cell) = self.cell(site.server) else { return Vec::new() };
-        lock(cell).server.readings(site.instance)
+    /// The proof that is awaited at an instance.
+    pub(crate) fn watched(&self, spot: Spot) -> Option<Watch> {
+        lock(self.cell(spot.server)?).server.instances.get(spot.instance)?.watch.as_deref().cloned()
+    }
+
+    /// No proof is awaited for an incident any more.
+    pub(crate) fn unwatch(&mut self, incident: &Incident, now: Timestamp, timers: &mut Timers) {
+        for spot in self.spots(incident) {
+            self.with_number(spot.server, now, timers, |server, _| server.unwatch(spot.instance));
+        }
+    }
+
+    /// The instances that stand for an incident: its own, and those on the servers of what was asked for.
+    fn spots(&self, incident: &Incident) -> Vec<Spot> {
+        match self.site(incident) {
+            Some(Site::Server(spot)) => vec![spot],
+            Some(Site::Asked(_)) => {
+                let servers: BTreeSet<&ServerId> = incident.steps.iter().map(|r| &r.command.server).collect();
+                servers.into_iter().filter_map(|server| self.spot(server, incident)).collect()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// What the conditions of an incident read, as far as it is known.
+    pub(crate) fn readings(&self, incident: &Incident) -> Vec<Reading> {
+        let of = |spot: Spot| {
+            let cell = self.cell(spot.server)?;
+            Some(lock(cell).server.readings(spot.instance))
+        };
+        self.spots(incident).into_iter().filter_map(of).flatten().collect()
     }
 
     /// What an instance that fires is about.
     pub(crate) fn firing(&self, site: Site) -> Option<Firing> {
-        lock(self.cell(site.server)?).server.firing(site.instance, &self.rules)
+        let Site::Server(spot) = site else { return None };
+        let cell = lock(self.cell(spot.server)?);
+        cell.server.firing(spot.instance, &cell.rules)
     }
 
     /// Whether an instance still fires.
     pub(crate) fn fires(&self, site: Site) -> bool {
-        let Some(cell) = self.cell(site.server) else { return false };
-        let server = &lock(cell).server;
-        let Some(instance) = server.instances.get(site.instance) else { return false };
-        let Some(rule) = self.rules.get(instance.rule) else { return false };
+        let Site::Server(spot) = site else { return false };
+        let Some(cell) = self.cell(spot.server) else { return false };
+        let cell = lock(cell);
+        let Some(instance) = cell.server.instances.get(spot.instance) else { return false };
+        let Some(rule) = cell.rules.get(instance.rule) else { return false };
         instance.incident.is_none() && instance.held.reached(rule.scenario.hold)
     }
 
     /// Instances whose `when` holds and whose `for` has not passed.
     pub(crate) fn pending(&self) -> Vec<Firing> {
         let of = |cell: &Arc<Mutex<Cell>>| {
-            let server = &lock(cell).server;
+            let cell = lock(cell);
+            let (server, rules) = (&cell.server, &cell.rules);
             let waiting = server.instances.iter().filter(|(_, i)| i.incident.is_none() && i.held.first().is_some());
-            waiting.filter_map(|(i, _)| server.firing(i, &self.rules)).collect::<Vec<_>>()
+            waiting.filter_map(|(i, _)| server.firing(i, rules)).collect::<Vec<_>>()
         };
         self.servers.iter().flat_map(of).collect()
     }
 
     /// Evaluates the instances of a scenario with these labels again: what stood in their way has ended.
     pub(crate) fn poke(&mut self, of: &Incident, now: Timestamp, timers: &mut Timers) {
-        let rules: Vec<u32> = (0u32..)
-            .zip(&self.rules.list)
-            .filter(|(_, rule)| rule.scenario.name == of.scenario)
-            .map(|(number, _)| number)
-            .collect();
-        let Some(server) = of.server() else { return };
-        self.with(server, now, timers, |server, pass| {
-            for rule in rules {
-                if let Some(i) = server.by_labels.get(&(rule, of.labels.clone())).copied() {
-                    let ours = server.instances.get(i).is_some_and(|i| i.incident.as_ref() == Some(&of.id));
-                    if ours {
-                        server.release(i, pass);
-                    } else {
-                        server.soil(i);
+        let asked = of.subject.is_request().then(|| of.steps.iter().map(|r| r.command.server.clone()));
+        let servers: BTreeSet<ServerId> = of.server().cloned().into_iter().chain(asked.into_iter().flatten()).collect();
+        for server in servers {
+            self.with(&server, now, timers, |server, pass| {
+                for (rule, _) in (0u32..).zip(&pass.rules.list).filter(|(_, rule)| rule.scenario.name == of.scenario) {
+                    if let Some(i) = server.by_labels.get(&(rule, of.labels.clone())).copied() {
+                        let ours = server.instances.get(i).is_some_and(|i| i.incident.as_ref() == Some(&of.id));
+                        if ours {
+                            server.release(i, pass);
+                        } else {
+                            server.soil(i);
+                        }
                     }
                 }
-            }
-            server.evaluate(pass, None);
-        });
+                server.evaluate(pass, None);
+            });
+        }
     }
 }

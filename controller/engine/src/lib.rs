@@ -15,15 +15,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use skynet_model::event::{Event, EventBody};
-use skynet_model::incident::{Incident, State, Subject};
+use skynet_model::incident::{Incident, Rail, State};
 use skynet_model::name::{IncidentId, ServerId};
 use skynet_model::policy::{Policy, Scenario};
 use skynet_model::time::{Span, Timestamp};
 
-use evaluator::{Evaluator, Firing, MAX_INSTANCES, MAX_SERIES, Signal, Site};
-pub use evaluator::{Hot, Seat};
+use evaluator::{Evaluator, Firing, MAX_INSTANCES, MAX_SERIES, MAX_WINDOWS, Signal, Site, Spot};
+pub use evaluator::{Hot, Past, Seat};
+pub use incidents::Asking;
 use incidents::Book;
+pub use incidents::orders::{Awaiting, MAX_MAINTENANCE, MAX_SILENCE};
 use incidents::rails::{Settings, Startup};
+pub use incidents::standing::Approval;
 use timers::{Timer, Timers};
 pub use words::{Input, Output, Sweep, SweepEnd};
 
@@ -42,6 +45,10 @@ pub struct Engine {
     settings: Settings,
     startup: Startup,
     journal_blocked: bool,
+    /// The version in force, since when, and when it expires.
+    term: Option<(u64, Timestamp, Timestamp)>,
+    /// The rail that is left out, in tests.
+    without: Option<Rail>,
     /// Incidents to be advanced.
     todo: VecDeque<IncidentId>,
 }
@@ -51,6 +58,19 @@ impl Engine {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The rails that may hold a step back, in the order they are asked.
+    #[must_use]
+    pub fn rails() -> Vec<Rail> {
+        incidents::rails::RAILS.iter().map(|(rail, _)| *rail).collect()
+    }
+
+    /// The same without one rail: tests show by it what the rail is there for.
+    #[cfg(feature = "mutation")]
+    #[must_use]
+    pub fn without_rail(self, rail: Rail) -> Self {
+        Self { without: Some(rail), ..self }
     }
 
     /// Folds one journalled event.
@@ -70,15 +90,64 @@ impl Engine {
         self.timers.set(Timer::Startup, wait);
     }
 
-    /// Puts a policy in force (after its `PolicyActivated` event is journalled, and after replay).
+    /// Puts a policy in force (after its `PolicyActivated` event is journalled, and after replay): the fleet's rails and
+    /// routes, and the scenarios of every server that is not assigned to another version.
     pub fn set_policy(&mut self, now: Timestamp, version: u64, policy: Arc<Policy>, out: &mut Vec<Output>) {
         self.version = version;
         self.settings = Settings::of(&policy.fleet.rails);
+        self.startup.share = Some(self.settings.startup_share);
         let live = self.book.live();
+        let follows = |own: Option<u64>| own.is_none_or(|own| own == version);
+        let kept = self.still_run(&policy, |server| {
+            server.and_then(|id| self.evaluator.number(id)).is_none_or(|n| follows(self.evaluator.own_version(n)))
+        });
+        self.policy = Some(Arc::clone(&policy));
+        self.evaluator.set_policy(version, policy, kept, now, &mut self.timers);
+        for id in live {
+            self.resume(now, &id);
+        }
+        self.maintenance_changed(now, out);
+        self.mind_breaker(now, out);
+        self.mind_expiry(now, out);
+        self.pump(now, out);
+    }
+
+    /// Evaluates a server, and renders its commands, by `version` of `policy` from now on: what its agent runs while a
+    /// rollout is under way. The version in force is the fleet's; a version that no server has any more is forgotten.
+    pub fn assign(
+        &mut self,
+        now: Timestamp,
+        server: &ServerId,
+        version: u64,
+        policy: &Arc<Policy>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(number) = self.evaluator.number(server).filter(|_| self.version_of(Some(server)) != version) else {
+            return;
+        };
+        let own = (version != self.version).then_some(version);
+        if own.is_some() {
+            self.evaluator.offer(version, Arc::clone(policy));
+        }
+        let kept = self.still_run(policy, |of| of == Some(server));
+        self.evaluator.assign(number, own, kept, now, &mut self.timers);
+        self.resume_all_of(now, server);
+        self.pump(now, out);
+    }
+
+    /// The version a server is evaluated by; the fleet's for what is about no server.
+    #[must_use]
+    pub fn version_of(&self, server: Option<&ServerId>) -> u64 {
+        let own = server.and_then(|id| self.evaluator.number(id)).and_then(|n| self.evaluator.own_version(n));
+        own.unwrap_or(self.version)
+    }
+
+    /// Scenarios that `policy` has not in this text and under which something runs on these servers: it ends, and is
+    /// verified, under its own text.
+    fn still_run(&self, policy: &Policy, on: impl Fn(Option<&ServerId>) -> bool) -> Vec<Arc<Scenario>> {
         let mut kept: Vec<Arc<Scenario>> = Vec::new();
-        for incident in live.iter().filter_map(|id| self.book.incidents.get(id)) {
-            // What runs ends, and is verified, under its own text.
-            let runs = matches!(incident.state, State::Acting | State::Verifying);
+        for incident in self.book.live().iter().filter_map(|id| self.book.incidents.get(id)) {
+            let runs = matches!(incident.state, State::Acting | State::Verifying) && on(incident.server());
             let same = |s: &Scenario| s.name == incident.scenario && s.digest == incident.digest;
             let known = policy.scenarios.values().chain(&kept).any(|s| same(s));
             if runs && !known {
@@ -86,15 +155,7 @@ impl Engine {
                 kept.extend(site.and_then(|site| self.evaluator.scenario(site)));
             }
         }
-        self.policy = Some(Arc::clone(&policy));
-        self.evaluator.set_policy(policy, kept, now, &mut self.timers);
-        for id in live {
-            self.resume(now, &id);
-        }
-        for id in self.book.untold.clone() {
-            self.tell(now, &id, out);
-        }
-        self.pump(now, out);
+        kept
     }
 
     /// Decides. State already reflects the events given out.
@@ -178,7 +239,7 @@ impl Engine {
 
     fn resume_all_of(&mut self, now: Timestamp, server: &ServerId) {
         for id in self.book.live() {
-            if self.book.incidents.get(&id).is_some_and(|i| i.server() == Some(server)) {
+            if self.book.incidents.get(&id).is_some_and(|i| i.concerns(server)) {
                 self.resume(now, &id);
             }
         }
@@ -189,7 +250,9 @@ impl Engine {
         while !self.evaluator.signals.is_empty() || !self.todo.is_empty() {
             for signal in std::mem::take(&mut self.evaluator.signals) {
                 match signal {
-                    Signal::Fire { server, instance } => self.open(now, Site { server, instance }, out),
+                    Signal::Fire { server, instance } => {
+                        self.open(now, Site::Server(Spot { server, instance }), out);
+                    }
                     Signal::Moved(id) => self.todo.push_back(id),
                     Signal::InstancesCapped { server, scenario } => {
                         let message = format!(
@@ -203,6 +266,13 @@ impl Engine {
                             "{server} has more than {MAX_SERIES} series; the rest is not watched: run fewer sensors"
                         );
                         self.remark(now, Some(server), "series_capped", message, out);
+                    }
+                    Signal::WindowsCapped { server } => {
+                        let message = format!(
+                            "conditions look back over more than {MAX_WINDOWS} series of {server}; the rest is unknown: \
+                             choose label sets with `where`"
+                        );
+                        self.remark(now, Some(server), "windows_capped", message, out);
                     }
                 }
             }
@@ -241,6 +311,9 @@ impl Engine {
                 Timer::Instance { server, instance } => {
                     self.evaluator.with_number(server, now, &mut self.timers, |s, pass| s.look_again(instance, pass));
                 }
+                Timer::Maintenance => self.maintenance_changed(now, out),
+                Timer::Expiry => self.mind_expiry(now, out),
+                Timer::Tell(id) => self.tell(now, &id, out),
                 Timer::Incident(id) => self.todo.push_back(id),
             }
             self.pump(now, out);
@@ -250,16 +323,16 @@ impl Engine {
     /// An instance that waits for its `for`, as an incident.
     fn pending(&self, firing: Firing) -> Option<Incident> {
         let scenario = firing.scenario;
-        let key = format!("{}\0{}\0{}", scenario.name, firing.server, firing.labels);
+        let key = format!("{}\0{}\0{}", scenario.name, firing.subject, firing.labels);
         // FNV-1a: only to tell pending ones apart; the id proper comes with the opening.
         let hash = key.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
         Some(Incident {
             id: IncidentId::new(&format!("pending-{hash:08x}")).ok()?,
             scenario: scenario.name.clone(),
-            policy: self.version,
+            policy: self.version_of(firing.subject.server()),
             digest: scenario.digest.clone(),
-            summary: scenario.summarize(&firing.server, &firing.labels, firing.value),
-            subject: Subject::Server(firing.server),
+            summary: scenario.summarize(&firing.subject, &firing.labels, firing.value),
+            subject: firing.subject,
             asked: None,
             labels: firing.labels,
             severity: scenario.severity,
@@ -272,6 +345,7 @@ impl Engine {
             last_readings: firing.readings.clone(),
             readings: firing.readings,
             steps: Vec::new(),
+            chosen: None,
             hold: None,
             held: Vec::new(),
             acknowledged: None,

@@ -1,5 +1,7 @@
 //! What sessions tell.
 
+use std::sync::Arc;
+
 use skynet_engine::Input as EngineInput;
 use skynet_model::name::ServerId;
 use skynet_model::time::Timestamp;
@@ -84,6 +86,7 @@ impl Core {
             self.remark(now, Some(server.clone()), "epoch", message);
         }
         let labels = self.parts.labels.get(&server).cloned().unwrap_or_default();
+        self.note_restart(now, &server, &hello);
         if self.servers.contains_key(&server) {
             self.label(now, &server, labels);
         } else {
@@ -107,11 +110,13 @@ impl Core {
         let running = (hello.policy_version > 0).then_some(hello.policy_version);
         let changed = entry.policy_version != running;
         (entry.policy_version, entry.policy_digest) = (running, running.map(|_| hello.policy_digest));
+        (entry.told_labels, entry.started_boot_ms) = (running.map(|_| hello.labels), hello.started_boot_ms);
         let connected = EngineInput::Connected { server: server.clone(), boot: hello.boot, version: hello.version };
         self.decide(now, connected);
         if let Some(version) = running.filter(|_| changed) {
             self.decide(now, EngineInput::PolicyStatus { server: server.clone(), version, error: None });
         }
+        self.align(now, &server);
         self.push_policy(&server);
         if let Some(seat) = self.engine.seat(&server) {
             let _ = answer.send(Ok(Desk { seat, sensors }));
@@ -127,8 +132,7 @@ impl Core {
     }
 
     fn policy(&mut self, now: Timestamp, server: ServerId, version: u64, digest: String, error: Option<String>) {
-        let current =
-            self.parts.policies.current().map(|active| (active.candidate.version, active.candidate.policy.clone()));
+        let taken = self.parts.policies.bundle(version).map(|candidate| Arc::clone(&candidate.policy));
         let Some(entry) = self.servers.get_mut(&server) else { return };
         let refused = error.is_some();
         match &error {
@@ -136,7 +140,7 @@ impl Core {
             None => {
                 (entry.policy_version, entry.policy_digest) = (Some(version), Some(digest));
                 entry.policy_error = None;
-                if let Some((_, policy)) = current.filter(|(current, _)| *current == version) {
+                if let Some(policy) = taken {
                     let uses = policy.sensors_for(&entry.labels);
                     entry.sensors.retain(|id| uses.iter().any(|one| one.id == id));
                 }
@@ -145,6 +149,7 @@ impl Core {
         self.decide(now, EngineInput::PolicyStatus { server: server.clone(), version, error });
         // Pushes may cross: an agent that has taken an older one is given the newest. One that refused is left alone.
         if !refused {
+            self.align(now, &server);
             self.push_policy(&server);
         }
     }

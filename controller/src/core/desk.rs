@@ -26,6 +26,8 @@ pub struct Sensor {
     pub sweeps: u64,
     /// Sweeps that should have come between two that came, in this session.
     pub missed: u64,
+    /// Sweeps in a row that failed.
+    pub failures: u64,
     last_boot_ms: Option<i64>,
 }
 
@@ -46,6 +48,13 @@ impl Sensors {
     #[must_use]
     pub fn all(&self) -> BTreeMap<String, Sensor> {
         self.lock().iter().map(|(id, sensor)| (id.to_string(), sensor.clone())).collect()
+    }
+
+    /// Those that fail, with how many of their sweeps in a row have failed.
+    pub(crate) fn failing(&self) -> BTreeMap<String, u64> {
+        let list = self.lock();
+        let failing = list.iter().filter(|(_, sensor)| !sensor.healthy);
+        failing.map(|(id, sensor)| (id.to_string(), sensor.failures)).collect()
     }
 
     /// Forgets those that do not fit.
@@ -76,7 +85,9 @@ fn sensor<'a>(sensors: &'a mut List, id: &Arc<str>) -> Option<&'a mut Sensor> {
 fn swept(sensor: &mut Sensor, sweep: &DecodedSweep) {
     if let Some(error) = &sweep.error {
         (sensor.healthy, sensor.message) = (false, error.clone());
+        sensor.failures += 1;
     } else if sweep.complete {
+        sensor.failures = 0;
         if !sensor.healthy {
             (sensor.healthy, sensor.message) = (true, String::new());
         }

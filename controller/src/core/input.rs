@@ -2,6 +2,7 @@
 
 use skynet_model::command::{LedgerEntry, Outcome};
 use skynet_model::name::{IncidentId, NoticeId, ServerId};
+use skynet_model::series::Labels;
 use skynet_proto::WireError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -136,6 +137,10 @@ pub struct Hello {
     pub policy_digest: String,
     /// What the server runs on.
     pub system: System,
+    /// When the agent began, on the boot clock; 0: not told.
+    pub started_boot_ms: i64,
+    /// The labels that policy came with.
+    pub labels: Labels,
 }
 
 /// What a server runs on, as its agent says; empty or 0 where it is not known.
@@ -177,12 +182,44 @@ pub enum Order {
         /// Who.
         by: String,
     },
-    /// Put a policy in force.
+    /// Begin the rollout of a policy.
     Push {
         /// The policy, checked by itself.
         candidate: Box<Candidate>,
         /// Who.
         by: String,
+    },
+    /// Pause, resume or end the rollout.
+    Steer {
+        /// What.
+        what: Steer,
+        /// Who.
+        by: String,
+    },
+    /// Give a server other labels.
+    Label {
+        /// Which.
+        server: ServerId,
+        /// Labels it gets.
+        set: Labels,
+        /// Names of labels it loses.
+        remove: Vec<String>,
+        /// Who.
+        by: String,
+    },
+}
+
+/// What becomes of a rollout.
+#[derive(Debug)]
+pub enum Steer {
+    /// No wave begins any more.
+    Pause,
+    /// Waves go on.
+    Resume,
+    /// Every server goes back.
+    RollBack {
+        /// Why.
+        reason: String,
     },
 }
 

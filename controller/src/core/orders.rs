@@ -1,15 +1,15 @@
 //! What operators want.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use skynet_engine::Input as EngineInput;
-use skynet_model::event::EventBody;
 use skynet_model::time::Timestamp;
 use skynet_proto::v1;
 use skynet_proto::v1::controller_message::Body;
 use tokio::sync::oneshot;
 
 use super::{Answer, Core, Effect, Order, Refused};
-use crate::policies::PolicyError;
 
 impl Core {
     pub(super) fn order(&mut self, now: Timestamp, order: Order, reply: oneshot::Sender<Answer>) {
@@ -46,19 +46,9 @@ impl Core {
             Order::Push { .. } if self.activating() => {
                 Err(Refused::Unavailable("another policy is being activated; try again in a moment".to_owned()))
             }
-            Order::Push { candidate, by } => match self.parts.policies.store(&candidate) {
-                Err(error @ PolicyError::Storage(_)) => Err(Refused::Unavailable(error.to_string())),
-                Err(error @ (PolicyError::Invalid(_) | PolicyError::Refused(_))) => {
-                    Err(Refused::Precondition(error.to_string()))
-                }
-                Ok(()) => {
-                    let (version, digest) = (candidate.version, candidate.digest.clone());
-                    let pushed = json!({ "version": version, "digest": digest });
-                    self.event(now, EventBody::PolicyActivated { version, digest, by: by.clone() });
-                    self.effects.push_back(Effect::Activate(candidate, by));
-                    Ok(pushed)
-                }
-            },
+            Order::Push { candidate, by } => self.push(now, Arc::from(candidate), by),
+            Order::Steer { what, by } => self.steer(now, what, by),
+            Order::Label { server, set, remove, by } => self.relabel(now, server, &set, &remove, by),
         };
         self.effects.push_back(Effect::Reply(reply, answer));
     }

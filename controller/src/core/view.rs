@@ -28,6 +28,8 @@ pub struct View<'a> {
     pub servers: &'a BTreeMap<ServerId, Server>,
     /// Policy versions and the one in force.
     pub policies: &'a Policies,
+    /// Where the rollout stands.
+    pub rollout: &'a crate::rollout::State,
     /// The newest notices, oldest first.
     pub notices: &'a Notices,
     /// Why the journal cannot be written, while it cannot.
@@ -48,6 +50,12 @@ pub(super) struct Session {
 pub struct Server {
     /// The operators' labels.
     pub labels: Labels,
+    /// An operator has set them: the configuration has no say in them any more.
+    pub labelled: bool,
+    /// The labels its agent has.
+    pub(super) told_labels: Option<Labels>,
+    /// When its agent began, on the boot clock.
+    pub(super) started_boot_ms: i64,
     /// Since when it is connected or away.
     pub since: Option<Timestamp>,
     /// The boot id of its last session.
@@ -122,8 +130,10 @@ impl Notices {
 
 /// Brings what was journalled about servers back.
 pub(super) fn fold_server(servers: &mut BTreeMap<ServerId, Server>, event: &Event) {
-    if let EventBody::ServerLabelled { server, labels } = &event.body {
-        servers.entry(server.clone()).or_default().labels = labels.clone();
+    if let EventBody::ServerLabelled { server, labels, by } = &event.body {
+        let entry = servers.entry(server.clone()).or_default();
+        entry.labels = labels.clone();
+        entry.labelled |= by.is_some();
     } else if let EventBody::ServerConnected { server, boot, version } = &event.body {
         let entry = servers.entry(server.clone()).or_default();
         entry.since = Some(event.time);

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 /// Talks to the Skynet controller of this machine.
 ///
-/// Exit codes: 0 done; 1 failed, or `policy check` found mistakes; 2 wrong usage; 3 the controller cannot be reached.
+/// Exit codes: 0 done; 1 failed, or `policy check` or `policy verify` found mistakes; 2 wrong usage; 3 the controller cannot be reached.
 #[derive(Debug, Parser)]
 #[command(name = "skynetctl", version, arg_required_else_help = true, max_term_width = 110)]
 pub struct Args {
@@ -181,9 +181,57 @@ pub enum PolicyCommand {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Make the one file that is signed and pushed. Same files, version and expiry: same bytes.
+    Build {
+        /// The folder.
+        dir: PathBuf,
+        /// The bundle to write.
+        #[arg(short, long, value_name = "FILE")]
+        out: PathBuf,
+        /// Its version, higher than any before; without it the controller is asked for the newest, and one is added.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        version: Option<u64>,
+        /// Actions stop so long from now.
+        #[arg(long, value_name = "SPAN", default_value = "90d", conflicts_with = "expires")]
+        valid: String,
+        /// Actions stop at this instant: `2027-02-01T00:00:00Z`. Give it, and the version, to get the same bytes again.
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+        /// How to print what was built.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Sign a bundle with your own SSH key: runs `ssh-keygen -Y sign`, so agents, hardware keys and passphrases work.
+    Sign {
+        /// The bundle.
+        bundle: PathBuf,
+        /// Your key: the private key's file, or its .pub file where an agent holds it.
+        #[arg(short = 'f', long = "key", value_name = "FILE")]
+        key: PathBuf,
+        /// Write BUNDLE.NAME.sig. Without it: BUNDLE.sig, or the key's name where that is taken.
+        #[arg(long)]
+        name: Option<String>,
+        /// How to print what was signed.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Check a bundle and the signatures beside it as agents do. Asks no controller. Exits with 1 if it would be refused.
+    Verify {
+        /// The bundle; its signatures are BUNDLE.sig and BUNDLE.*.sig.
+        bundle: PathBuf,
+        /// Whose signatures count: a file in OpenSSH's allowed_signers format.
+        #[arg(long, value_name = "FILE")]
+        allowed_signers: PathBuf,
+        /// How many of them must have signed; the policy itself may ask for more.
+        #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+        signers: u32,
+        /// How to print who signed.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
     /// Put a policy in force on the whole fleet. A folder is checked first.
     Push {
-        /// A folder, or a bundle built from one.
+        /// A bundle, sent with BUNDLE.sig and BUNDLE.*.sig beside it; or a folder, where unsigned policy is taken.
         source: PathBuf,
         /// The version of what is built from a folder; the current one plus one if not given.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

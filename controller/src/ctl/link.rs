@@ -73,8 +73,13 @@ impl Link {
     ///
     /// # Errors
     /// [`Failure`].
-    pub(super) async fn push(&mut self, bundle: Vec<u8>, insecure_unsigned: bool) -> Result<String, Failure> {
-        let request = v1::PushPolicyRequest { bundle, signatures: Vec::new(), insecure_unsigned };
+    pub(super) async fn push(
+        &mut self,
+        bundle: Vec<u8>,
+        signatures: Vec<Vec<u8>>,
+        insecure_unsigned: bool,
+    ) -> Result<String, Failure> {
+        let request = v1::PushPolicyRequest { bundle, signatures, insecure_unsigned };
         let answer = self.client.push_policy(request);
         Ok(answered(&self.socket, answer).await?.json)
     }

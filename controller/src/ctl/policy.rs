@@ -1,16 +1,19 @@
-//! `policy check` and `policy push`.
+//! `policy check` and `policy push`; what a policy goes through before it is pushed is in rooms of its own.
 
+mod build;
 pub(super) mod diff;
 mod finding;
 pub(super) mod schema;
+mod sign;
 mod snippet;
+mod verify;
 
 use std::path::Path;
 
 use skynet_model::catalogue::Catalogue;
 use skynet_model::diagnostic::Diagnostic;
 use skynet_model::policy::{Bundle, File, MAX_BUNDLE_BYTES, Policy, load};
-use skynet_model::time::Span;
+use skynet_model::time::{Span, Timestamp};
 
 use super::age::to_the_second;
 use super::args::Output;
@@ -22,7 +25,11 @@ use super::page::{Ink, Page};
 use super::print::{Printer, parse};
 use super::{Failure, print};
 
-/// How long a bundle built here is valid: 90 days.
+pub(super) use build::{Build, build};
+pub(super) use sign::sign;
+pub(super) use verify::verify;
+
+/// How long a bundle built for a push is valid: 90 days.
 const VALID: Span = Span::hours(90 * 24);
 
 /// A folder that was read and loaded.
@@ -106,13 +113,14 @@ pub(super) async fn push(
     output: Output,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
-    if !insecure_unsigned {
-        return Err(Failure::Usage(
-            "this release cannot send signatures: say --insecure-unsigned, for a controller and agents that allow it"
-                .to_owned(),
-        ));
-    }
-    let (mut bundle, mut link) = if source.is_dir() {
+    let (mut bundle, signatures, mut link) = if source.is_dir() {
+        if !insecure_unsigned {
+            return Err(Failure::Usage(
+                "a folder carries no signature: build it, sign the bundle and push that (skynetctl policy build, sign, \
+                 push); or say --insecure-unsigned, for a controller and agents that allow it"
+                    .to_owned(),
+            ));
+        }
         let Checked { files, result } = Checked::read(source, catalogue)?;
         let policy = match result {
             Ok(policy) => policy,
@@ -123,12 +131,20 @@ pub(super) async fn push(
             Some(version) => version,
             None => next_version(&mut link).await?,
         };
-        (build(files, &policy, version), Some(link))
+        (bundle_of(files, &policy, version, clock::now().plus(VALID)), Vec::new(), Some(link))
     } else {
         if version.is_some() {
             return Err(Failure::Usage("--version is for folders; a bundle has its version inside".to_owned()));
         }
-        (read_bundle(source)?, None)
+        let bundle = read_bundle(source)?;
+        let signatures = sign::beside(source)?;
+        if signatures.is_empty() && !insecure_unsigned {
+            return Err(Failure::Failed(format!(
+                "there is no signature beside {0}: sign it with `skynetctl policy sign {0} -f KEY`",
+                source.display()
+            )));
+        }
+        (bundle, signatures.into_iter().map(|(_, bytes)| bytes).collect(), None)
     };
     let bytes = bundle.encode();
     if bytes.len() > MAX_BUNDLE_BYTES {
@@ -140,7 +156,7 @@ pub(super) async fn push(
         Some(link) => link,
         None => Link::open(socket).await?,
     };
-    let json = open.push(bytes, insecure_unsigned).await?;
+    let json = open.push(bytes, signatures, insecure_unsigned).await?;
     bundle.files.clear();
     match output {
         Output::Json | Output::Yaml => printer.document(&json, output),
@@ -166,9 +182,9 @@ async fn next_version(link: &mut Link) -> Result<u64, Failure> {
 }
 
 /// The bundle of a checked folder. Tests stay at home.
-fn build(files: Vec<File>, policy: &Policy, version: u64) -> Bundle {
+fn bundle_of(files: Vec<File>, policy: &Policy, version: u64, expires: Timestamp) -> Bundle {
     let files = files.into_iter().filter(|f| !f.name.ends_with(".test.yaml")).collect();
-    Bundle { format: 1, fleet: policy.fleet.name.clone(), version, expires: clock::now().plus(VALID), files }
+    Bundle { format: 1, fleet: policy.fleet.name.clone(), version, expires, files }
 }
 
 fn read_bundle(path: &Path) -> Result<Bundle, Failure> {

@@ -52,7 +52,7 @@ pub fn words(body: &EventBody) -> Words {
             format!("in force, pushed by {by} (digest {})", head(digest)),
             Ink::Plain,
         ),
-        EventBody::ServerLabelled { server, labels } => (
+        EventBody::ServerLabelled { server, labels, .. } => (
             "server_labelled",
             server.to_string(),
             if labels.is_empty() {
@@ -160,6 +160,7 @@ pub fn words(body: &EventBody) -> Words {
             Ink::Yellow,
         ),
         EventBody::RequestMade { .. }
+        | EventBody::StepBegun { .. }
         | EventBody::StepApproved { .. }
         | EventBody::SilenceAdded { .. }
         | EventBody::SilenceExpired { .. }

@@ -131,6 +131,8 @@ impl Session {
             policy_version: hello.policy_version,
             policy_digest: hello.policy_digest,
             system: system(hello.system.unwrap_or_default()),
+            started_boot_ms: hello.started_boot_ms,
+            labels: convert::labels_from_wire(&hello.labels).map_err(End::Refused)?,
         };
         let boot = hello.boot.clone();
         let (answer, answered) = oneshot::channel();

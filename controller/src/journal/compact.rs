@@ -61,6 +61,7 @@ fn slot_of(body: &EventBody) -> Option<Slot> {
         EventBody::PolicyActivated { .. }
         | EventBody::IncidentOpened { .. }
         | EventBody::IncidentHeld { .. }
+        | EventBody::StepBegun { .. }
         | EventBody::CommandIssued { .. }
         | EventBody::CommandEnded { .. }
         | EventBody::StepEnded { .. }
@@ -141,6 +142,7 @@ pub fn what_matters(events: Vec<Event>, tail: usize) -> Vec<Event> {
             | EventBody::ServerPolicy { .. }
             | EventBody::IncidentOpened { .. }
             | EventBody::IncidentHeld { .. }
+            | EventBody::StepBegun { .. }
             | EventBody::CommandIssued { .. }
             | EventBody::CommandEnded { .. }
             | EventBody::StepEnded { .. }

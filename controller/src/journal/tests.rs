@@ -168,6 +168,7 @@ fn opened(seq: u64, id: &str) -> Event {
         readings: vec![],
         last_readings: vec![],
         steps: vec![],
+        chosen: None,
         hold: None,
         held: vec![],
         acknowledged: None,
@@ -225,6 +226,7 @@ fn compaction_keeps_what_still_matters_and_survives_a_restart() {
             EventBody::ServerLabelled {
                 server: ServerId::new("web1").unwrap(),
                 labels: Labels::new([("role", "web")]),
+                by: None,
             },
         ),
         event(13, EventBody::PolicyActivated { version: 1, digest: "d".to_owned(), by: "c".to_owned() }),
@@ -337,7 +339,7 @@ fn kinds() -> Vec<Event> {
     let bodies = vec![
         EventBody::ControllerStarted { epoch: 7, version: text("0.1.0") },
         EventBody::PolicyActivated { version: 3, digest: text("ab"), by: text("uid 0") },
-        EventBody::ServerLabelled { server: server(), labels: Labels::new([("role", "web")]) },
+        EventBody::ServerLabelled { server: server(), labels: Labels::new([("role", "web")]), by: None },
         EventBody::ServerConnected { server: server(), boot: text("b-1"), version: text("0.1.0") },
         EventBody::ServerPolicy { server: server(), version: 3, error: Some(text("no")) },
         EventBody::IncidentOpened { incident: Box::new(incident) },

@@ -82,6 +82,7 @@ fn version(view: View<'_>, version: &Version) -> Value {
         "activated": version.activated,
         "by": version.by,
         "scenarios": version.scenarios,
+        "signed_by": version.signers,
         "current": current,
     })
 }

@@ -171,15 +171,15 @@ async fn policies_are_refused_with_all_reasons_and_listed_when_taken() {
     let kept = office.describe("bundle", "current").await.unwrap();
     assert_eq!((&kept["version"], &kept["files"][0]["text"]), (&3.into(), &POLICY.into()), "what diff compares with");
 
-    let strict = Terms { insecure_unsigned: false, ..terms() };
+    let strict = Terms { trust: skynet_model::sign::Trust::Nobody, ..terms() };
     let mut office = Office::with(strict).await;
     let refused = office.push(1, POLICY, true).await.unwrap_err();
     assert!(refused.code() == Code::FailedPrecondition && refused.message().contains("insecure_unsigned = true"));
     let other = Terms { fleet: "other".to_owned(), ..terms() };
     let expired = bundle(1, POLICY);
-    assert!(other.check(expired.clone(), true, crate::clock::now()).is_err());
+    assert!(other.check(expired.clone(), Vec::new(), true, crate::clock::now()).is_err());
     let later = crate::clock::now().plus(Span::hours(2));
-    assert!(terms().check(expired, true, later).unwrap_err().to_string().contains("expired"));
+    assert!(terms().check(expired, Vec::new(), true, later).unwrap_err().to_string().contains("expired"));
 }
 
 #[tokio::test]

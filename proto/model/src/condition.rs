@@ -220,6 +220,12 @@ impl Condition {
         Ok(Self { source: source.to_owned(), slots, program })
     }
 
+    /// One that is never known: it stands where a scenario has none.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self { source: String::new(), slots: Vec::new(), program: vec![program::Op::Const(f64::NAN)] }
+    }
+
     /// Parses and lowers an expression whose value is a number: [`Condition::value`] gives it.
     ///
     /// # Errors

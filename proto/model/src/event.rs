@@ -1,6 +1,6 @@
 //! The event log's words. Everything that happened is an event, journalled before its effect leaves the process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::command::{Command, Outcome};
 use crate::incident::{Asked, Hold, Incident, Maintenance, Notice, Silence, State};
 use crate::name::{CommandId, IncidentId, NoticeId, ScenarioName, ServerId};
 use crate::series::{Labels, Reading};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use crate::value::Params;
 
 /// One journalled event.
@@ -49,6 +49,9 @@ pub enum EventBody {
         server: ServerId,
         /// All its labels.
         labels: Labels,
+        /// The operator who set them; then the configuration has no say in them any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// An agent's session began.
     ServerConnected {
@@ -86,6 +89,16 @@ pub enum EventBody {
         incident: IncidentId,
         /// By what and why.
         hold: Hold,
+    },
+    /// The servers of a step with a target were chosen. Said again when others are chosen before its first command, or
+    /// when some of them are given up.
+    StepBegun {
+        /// Which incident.
+        incident: IncidentId,
+        /// Which step, from 0.
+        step: u32,
+        /// Its servers, in the order they get their commands.
+        servers: Vec<ServerId>,
     },
     /// A command was decided. It is sent only after this is on disk.
     CommandIssued {
@@ -237,6 +250,9 @@ pub enum EventBody {
         by: String,
         /// The servers of each wave, in order.
         waves: Vec<Vec<ServerId>>,
+        /// How long each wave is watched.
+        #[serde(default)]
+        soak: Span,
     },
     /// A wave begins: its servers get the version.
     WaveStarted {
@@ -244,6 +260,9 @@ pub enum EventBody {
         version: u64,
         /// Which wave, from 0.
         wave: u32,
+        /// Sensors of its servers that fail already, by server: the new version has no part in that.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        failing: BTreeMap<ServerId, BTreeSet<String>>,
     },
     /// The rollout waits for an operator, or goes on.
     RolloutPaused {
@@ -284,6 +303,7 @@ impl EventBody {
             Self::IncidentOpened { incident } => Some(&incident.id),
             Self::CommandIssued { command, .. } => Some(&command.incident),
             Self::IncidentHeld { incident, .. }
+            | Self::StepBegun { incident, .. }
             | Self::CommandEnded { incident, .. }
             | Self::StepEnded { incident, .. }
             | Self::IncidentChanged { incident, .. }

@@ -114,8 +114,8 @@ impl Rail {
             Self::Halt => "halt",
             Self::Journal => "journal",
             Self::Flapping => "flapping",
-            Self::BlastRadius => "blast_radius",
-            Self::CommonCause => "common_cause",
+            Self::BlastRadius => "blast radius",
+            Self::CommonCause => "common cause",
             Self::Breaker => "breaker",
             Self::Destructive => "destructive",
             Self::Maintenance => "maintenance",
@@ -157,6 +157,15 @@ pub struct StepRecord {
     pub ended: Option<Timestamp>,
 }
 
+/// The servers that were chosen for a step with a target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// Which step, from 0.
+    pub step: u32,
+    /// Its servers, in the order they get their commands.
+    pub servers: Vec<ServerId>,
+}
+
 /// Who acknowledged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Acknowledgement {
@@ -180,6 +189,32 @@ pub enum Subject {
     Fleet(String),
     /// A request, by its name.
     Request(String),
+}
+
+impl Subject {
+    /// The server, where it is one.
+    #[must_use]
+    pub fn server(&self) -> Option<&ServerId> {
+        match self {
+            Self::Server(server) => Some(server),
+            Self::Cluster(_) | Self::Fleet(_) | Self::Request(_) => None,
+        }
+    }
+
+    /// The bare name of the server, cluster, fleet or request.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Server(server) => server.as_str(),
+            Self::Cluster(name) | Self::Fleet(name) | Self::Request(name) => name,
+        }
+    }
+
+    /// Whether it was asked for.
+    #[must_use]
+    pub fn is_request(&self) -> bool {
+        matches!(self, Self::Request(_))
+    }
 }
 
 impl std::fmt::Display for Subject {
@@ -241,8 +276,13 @@ pub struct Incident {
     pub readings: Vec<Reading>,
     /// What they were at its last change.
     pub last_readings: Vec<Reading>,
-    /// The steps taken, in order. In mode `observe`: none.
+    /// The steps taken, in order: one record for each command, so that a step on several servers has several. In mode
+    /// `observe`: none.
     pub steps: Vec<StepRecord>,
+    /// The servers of the step that is being done or comes next, once they are chosen; none for a step on the
+    /// incident's own server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<Chosen>,
     /// What holds it back now.
     pub hold: Option<Hold>,
     /// Rails that held it at some time, in order.
@@ -257,10 +297,56 @@ impl Incident {
     /// The server it is about, if it is about one.
     #[must_use]
     pub fn server(&self) -> Option<&ServerId> {
-        match &self.subject {
-            Subject::Server(server) => Some(server),
-            Subject::Cluster(_) | Subject::Fleet(_) | Subject::Request(_) => None,
+        self.subject.server()
+    }
+
+    /// The step the last command belongs to.
+    #[must_use]
+    pub fn last_step(&self) -> Option<u32> {
+        self.steps.last().map(|record| record.command.step)
+    }
+
+    /// The step that is being done, or the one that comes next.
+    #[must_use]
+    pub fn step(&self) -> u32 {
+        match self.last_step() {
+            Some(last) if self.is_step_over(last) => last + 1,
+            Some(last) => last,
+            None => 0,
         }
+    }
+
+    /// The records of a step: one for each server that has had its command.
+    pub fn records(&self, step: u32) -> impl Iterator<Item = &StepRecord> {
+        self.steps.iter().filter(move |record| record.command.step == step)
+    }
+
+    /// The servers chosen for a step that have not had their command yet, in order.
+    pub fn remaining(&self, step: u32) -> impl Iterator<Item = &ServerId> {
+        let chosen = self.chosen.as_ref().filter(|chosen| chosen.step == step);
+        let servers = chosen.map_or(&[][..], |chosen| &chosen.servers);
+        servers.iter().filter(move |server| !self.records(step).any(|record| record.command.server == **server))
+    }
+
+    /// Whether every server of a step has had its command and every record of it is over.
+    #[must_use]
+    pub fn is_step_over(&self, step: u32) -> bool {
+        self.records(step).all(|record| record.ended.is_some()) && self.remaining(step).next().is_none()
+    }
+
+    /// Whether a command of it runs on a server, as far as is known.
+    #[must_use]
+    pub fn is_acting_on(&self, server: &ServerId) -> bool {
+        self.steps.iter().any(|r| r.command.server == *server && r.ended.is_none() && r.outcome.is_none())
+    }
+
+    /// Whether it is about a server: its own, one that was chosen or has had a command, one that a request resolved to.
+    #[must_use]
+    pub fn concerns(&self, server: &ServerId) -> bool {
+        self.server() == Some(server)
+            || self.steps.iter().any(|record| record.command.server == *server)
+            || self.chosen.iter().any(|chosen| chosen.servers.contains(server))
+            || self.asked.iter().any(|asked| asked.servers.contains(server))
     }
 }
 

@@ -22,7 +22,7 @@ pub use load::{File, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_FILES, load, load_sensor
 pub use rails::{RAILS, RailKind, RailSpec};
 pub use render::RenderError;
 pub use schema::schema;
-pub use select::fits;
+pub use select::{cluster_of, fits};
 
 use crate::condition::Condition;
 use crate::name::ScenarioName;

@@ -56,7 +56,7 @@ pub mod agent_message {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ControllerMessage {
-    #[prost(oneof = "controller_message::Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "controller_message::Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub body: ::core::option::Option<controller_message::Body>,
 }
 /// Nested message and enum types in `ControllerMessage`.
@@ -86,6 +86,9 @@ pub mod controller_message {
         /// The inventory has been merged.
         #[prost(message, tag = "9")]
         InventoryAck(super::InventoryAck),
+        /// Go back to the last good policy.
+        #[prost(message, tag = "10")]
+        PolicyReturn(super::PolicyReturn),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -114,6 +117,12 @@ pub struct Hello {
     pub boot_ms: i64,
     #[prost(message, optional, tag = "9")]
     pub system: ::core::option::Option<System>,
+    /// When the agent began, on the boot clock; 0: not told.
+    #[prost(int64, tag = "10")]
+    pub started_boot_ms: i64,
+    /// The labels the policy in force was given with, names and values in turn; they are compared with the operators'.
+    #[prost(string, repeated, tag = "11")]
+    pub labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What the server runs on, for people; empty or 0 where it is not known.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -364,6 +373,18 @@ pub struct PolicyPush {
     #[prost(bytes = "vec", repeated, tag = "2")]
     pub signatures: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
     /// The labels operators gave this server, names and values in turn; they choose its profiles.
+    #[prost(string, repeated, tag = "3")]
+    pub labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// The agent takes the version before the one in force again, if that is this one, not expired, and was replaced within
+/// 24 h. Answered by PolicyStatus of that version.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PolicyReturn {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    /// The labels operators gave this server, names and values in turn.
     #[prost(string, repeated, tag = "3")]
     pub labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -1127,7 +1148,7 @@ pub struct ListRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DescribeRequest {
-    /// `server`, `incident`, `policy`; `store`, which has no name.
+    /// `server`, `incident`, `policy`; `store` and `rollout`, which have no name.
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
@@ -1153,6 +1174,27 @@ pub struct PushPolicyRequest {
     pub signatures: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
     #[prost(bool, tag = "3")]
     pub insecure_unsigned: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PauseRolloutRequest {
+    #[prost(bool, tag = "1")]
+    pub paused: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollBackRequest {
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LabelServerRequest {
+    #[prost(string, tag = "1")]
+    pub server: ::prost::alloc::string::String,
+    /// Names and values in turn.
+    #[prost(string, repeated, tag = "2")]
+    pub set: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Names.
+    #[prost(string, repeated, tag = "3")]
+    pub remove: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AcknowledgeRequest {
@@ -1380,7 +1422,7 @@ pub mod operator_service_client {
                 .insert(GrpcMethod::new("skynet.v1.OperatorService", "Logs"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Puts a policy in force on the whole fleet.
+        /// Begins the rollout of a policy.
         pub async fn push_policy(
             &mut self,
             request: impl tonic::IntoRequest<super::PushPolicyRequest>,
@@ -1400,6 +1442,72 @@ pub mod operator_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("skynet.v1.OperatorService", "PushPolicy"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// A rollout waits after its wave, or goes on.
+        pub async fn pause_rollout(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PauseRolloutRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/skynet.v1.OperatorService/PauseRollout",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("skynet.v1.OperatorService", "PauseRollout"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// A rollout ends, and every server goes back to its last good version.
+        pub async fn roll_back(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollBackRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/skynet.v1.OperatorService/RollBack",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("skynet.v1.OperatorService", "RollBack"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sets and takes away labels of a server.
+        pub async fn label_server(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LabelServerRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/skynet.v1.OperatorService/LabelServer",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("skynet.v1.OperatorService", "LabelServer"));
             self.inner.unary(req, path, codec).await
         }
         /// An operator takes an incident over.
@@ -1550,10 +1658,25 @@ pub mod operator_service_server {
             &self,
             request: tonic::Request<super::LogsRequest>,
         ) -> std::result::Result<tonic::Response<Self::LogsStream>, tonic::Status>;
-        /// Puts a policy in force on the whole fleet.
+        /// Begins the rollout of a policy.
         async fn push_policy(
             &self,
             request: tonic::Request<super::PushPolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
+        /// A rollout waits after its wave, or goes on.
+        async fn pause_rollout(
+            &self,
+            request: tonic::Request<super::PauseRolloutRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
+        /// A rollout ends, and every server goes back to its last good version.
+        async fn roll_back(
+            &self,
+            request: tonic::Request<super::RollBackRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
+        /// Sets and takes away labels of a server.
+        async fn label_server(
+            &self,
+            request: tonic::Request<super::LabelServerRequest>,
         ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
         /// An operator takes an incident over.
         async fn acknowledge(
@@ -1830,6 +1953,141 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PushPolicySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/skynet.v1.OperatorService/PauseRollout" => {
+                    #[allow(non_camel_case_types)]
+                    struct PauseRolloutSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::PauseRolloutRequest>
+                    for PauseRolloutSvc<T> {
+                        type Response = super::Document;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PauseRolloutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::pause_rollout(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PauseRolloutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/skynet.v1.OperatorService/RollBack" => {
+                    #[allow(non_camel_case_types)]
+                    struct RollBackSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::RollBackRequest>
+                    for RollBackSvc<T> {
+                        type Response = super::Document;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollBackRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::roll_back(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RollBackSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/skynet.v1.OperatorService/LabelServer" => {
+                    #[allow(non_camel_case_types)]
+                    struct LabelServerSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::LabelServerRequest>
+                    for LabelServerSvc<T> {
+                        type Response = super::Document;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LabelServerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::label_server(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LabelServerSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -131,6 +131,8 @@ impl Agent {
             wall_ms: now.wall.0,
             boot_ms: now.boot_ms,
             system: None,
+            started_boot_ms: 0,
+            labels: Vec::new(),
         };
         let mut session = Session {
             protocol: Protocol::new(self.name.clone(), boot_id(&self.name), self.last.epoch),

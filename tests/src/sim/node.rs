@@ -9,6 +9,7 @@ use skynet_model::command::{Command, LedgerEntry, Outcome};
 use skynet_model::name::{CommandId, ServerId};
 use skynet_model::policy::{Bundle, File};
 use skynet_model::series::Labels;
+use skynet_model::sign::Trust;
 use skynet_model::time::Timestamp;
 use skynet_node::actor::{Actor, ActorConfig, Ceiling, Reply, Request};
 use skynet_node::ledger::{Fault, Memory};
@@ -65,7 +66,7 @@ impl Node {
             server: self.server.clone(),
             fleet: None,
             data: PathBuf::from("/sim"),
-            insecure_unsigned: true,
+            trust: Trust::Anybody,
             ceiling: Ceiling { per_hour: 1000, disruptive_per_hour: 1000, ..Ceiling::default() },
         };
         let host = Arc::new(self.host.clone());

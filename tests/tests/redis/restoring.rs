@@ -86,6 +86,7 @@ async fn a_cut_stream_still_verifies_and_restores_what_matters() {
     let labelled = |name: &str| EventBody::ServerLabelled {
         server: ServerId::new(name).unwrap(),
         labels: Labels::new([("role", "web")]),
+        by: None,
     };
     rig.append_body(labelled("web1"));
     rig.append_body(EventBody::Halted { by: "ann".to_owned(), reason: "test".to_owned() });

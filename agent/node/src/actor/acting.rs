@@ -60,6 +60,9 @@ impl Actor {
         if let Err(error) = &ledger {
             tracing::error!(%error, "no action will be taken");
         }
+        if config.trust.is_insecure() {
+            tracing::warn!("INSECURE: the acting process takes policy that nobody signed (insecure_unsigned)");
+        }
         let policies = Policies::open(&*storage, &config)?;
         let latch = Arc::new(Latch::open(Arc::clone(&storage))?);
         let epoch = state::load::<KeptEpoch>(&*storage, EPOCH_FILE)?.map_or(0, |kept| kept.epoch);
@@ -87,7 +90,7 @@ impl Actor {
     /// Carries out one request to its end.
     pub fn handle(&mut self, request: Request) -> Option<Reply> {
         match request {
-            Request::Policy { bundle, signatures: _, labels } => Some(self.policy(&bundle, labels)),
+            Request::Policy { bundle, signatures, labels } => Some(self.policy(&bundle, signatures, labels)),
             Request::Execute { command, deadline_boot_ms } => {
                 self.recover();
                 Some(Reply::Outcome { outcome: self.execute(*command, deadline_boot_ms) })
@@ -110,10 +113,13 @@ impl Actor {
         }
     }
 
-    fn policy(&mut self, bundle: &str, labels: skynet_model::series::Labels) -> Reply {
+    fn policy(&mut self, bundle: &str, signatures: Vec<String>, labels: skynet_model::series::Labels) -> Reply {
         let digest = skynet_model::policy::Bundle::digest(bundle.as_bytes());
         let taken = match self.moment() {
-            Ok(now) => self.policies.take(bundle, labels, &now, &*self.storage, &self.config).map(|a| a.version),
+            Ok(now) => {
+                let taken = self.policies.take(bundle, signatures, labels, &now, &*self.storage, &self.config);
+                taken.map(|applied| applied.version)
+            }
             Err((_, error)) => Err((0, error)),
         };
         match taken {

@@ -1,10 +1,13 @@
 //! The envelope: whether a command is what policy says, for this server, within the ceiling, now.
 
+use std::fmt;
+
 use skynet_model::catalogue::ActionSpec;
 use skynet_model::command::{Command, Status, command_id};
 use skynet_model::name::ServerId;
-use skynet_model::policy::Mode;
-use skynet_model::series::SeriesKey;
+use skynet_model::policy::{Mode, Policy, Scenario, Scope, Step, StepTarget};
+use skynet_model::series::{Labels, SeriesKey};
+use skynet_model::sign::not_authorised;
 
 use super::ceiling::Ceiling;
 use super::policies::Policies;
@@ -15,6 +18,32 @@ pub(super) type No = (Status, String);
 
 pub(super) fn refused(why: impl Into<String>) -> No {
     (Status::Refused, why.into())
+}
+
+/// Refused because no signed policy says so: what an honest controller never asks.
+fn unsigned(why: impl fmt::Display) -> No {
+    refused(not_authorised(why))
+}
+
+/// Whether a step may be done on this server: which one of many it is done on is the controller's choice, but never one
+/// outside what policy says.
+pub(super) fn check_target(policy: &Policy, scenario: &Scenario, step: &Step, labels: &Labels) -> Result<(), String> {
+    if policy.may_target(scenario, step, labels) {
+        return Ok(());
+    }
+    let name = &scenario.name;
+    match &step.target {
+        None if scenario.scope == Scope::Server && scenario.on_request.is_none() => {
+            Err(format!("scenario `{name}` does not apply to this server's labels {labels}"))
+        }
+        None => Err(format!("scenario `{name}` is about more than one server, and its step names none with `target`")),
+        Some(StepTarget::Request) if scenario.on_request.is_none() => {
+            Err(format!("scenario `{name}` answers no request, and its step is for the servers of one"))
+        }
+        Some(StepTarget::Request | StepTarget::Pick(_)) => Err(format!(
+            "the step of scenario `{name}` is for other servers: its target does not select this server's labels {labels}"
+        )),
+    }
 }
 
 /// All that does not depend on what was done before: version, scenario, step, parameters, `never`, server, ceiling.
@@ -44,30 +73,30 @@ pub(super) fn check(
     let scenario = policy
         .scenarios
         .get(name)
-        .ok_or_else(|| refused(format!("policy version {} has no scenario `{name}`", applied.version)))?;
+        .ok_or_else(|| unsigned(format_args!("policy version {} has no scenario `{name}`", applied.version)))?;
     match scenario.mode {
         Mode::Enforce => {}
-        Mode::Observe => return Err(refused(format!("scenario `{name}` only observes; `mode: enforce` lets it act"))),
-    }
-    if !policy.applies(scenario, labels) {
-        return Err(refused(format!("scenario `{name}` does not apply to this server's labels {labels}")));
+        Mode::Observe => {
+            return Err(unsigned(format_args!("scenario `{name}` only observes; `mode: enforce` lets it act")));
+        }
     }
     let step = usize::try_from(command.step)
         .ok()
         .and_then(|at| scenario.respond.get(at))
-        .ok_or_else(|| refused(format!("scenario `{name}` has no step {}", command.step)))?;
+        .ok_or_else(|| unsigned(format_args!("scenario `{name}` has no step {}", command.step)))?;
+    check_target(policy, scenario, step, labels).map_err(unsigned)?;
     if step.action.name != command.action {
-        return Err(refused(format!(
+        return Err(unsigned(format_args!(
             "step {} of scenario `{name}` is {}, not `{}`",
             command.step, step.action.name, command.action
         )));
     }
     // The labels fill parameters and scripts' environments.
     let instance = SeriesKey { name: "instance".into(), labels: command.labels.clone() };
-    instance.check().map_err(|error| refused(format!("the command's labels: {error}")))?;
-    let params = step.render(&command.labels).map_err(|error| refused(error.to_string()))?;
+    instance.check().map_err(|error| unsigned(format_args!("the command's labels: {error}")))?;
+    let params = step.render(&command.labels).map_err(|error| unsigned(error))?;
     if params != command.params {
-        return Err(refused(format!(
+        return Err(unsigned(format_args!(
             "the command's parameters are not those of step {} of scenario `{name}` for {}",
             command.step, command.labels
         )));
@@ -76,11 +105,11 @@ pub(super) fn check(
         return Err(refused(format!("`never: {never}` refuses {} with these parameters", step.action.name)));
     }
     if &command.server != server {
-        return Err(refused(format!("the command is for server {}; this is {server}", command.server)));
+        return Err(unsigned(format_args!("the command is for server {}; this is {server}", command.server)));
     }
     let id = command_id(&command.incident, command.step, command.attempt, &command.server);
     if command.id != id {
-        return Err(refused(format!("the command's id is not that of its incident, step and attempt, {id}")));
+        return Err(unsigned(format_args!("the command's id is not that of its incident, step and attempt, {id}")));
     }
     if !ceiling.allows(step.action.name) {
         return Err(refused(format!("the ceiling of this server does not allow {}; see `allow`", step.action.name)));

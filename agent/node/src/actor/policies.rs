@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use skynet_model::command::COMMAND_TTL;
-use skynet_model::policy::{Bundle, Policy, load};
+use skynet_model::policy::{Bundle, MAX_BUNDLE_BYTES, Policy, load};
 use skynet_model::series::Labels;
+use skynet_model::sign::{MAX_SIGNATURE_BYTES, POLICY_NAMESPACE, Trust, not_authorised};
 use skynet_model::time::Timestamp;
 
 use super::{ActorConfig, ActorError, state};
@@ -19,6 +20,9 @@ const MAX_TOLD: usize = 20;
 #[derive(Clone, Debug)]
 pub(super) struct Applied {
     pub(super) bundle: String,
+    signatures: Vec<String>,
+    /// When its signatures were checked first, by the wall clock: a key may end afterwards.
+    taken: Timestamp,
     pub(super) version: u64,
     pub(super) digest: String,
     pub(super) expires: Timestamp,
@@ -31,13 +35,36 @@ pub(super) struct Applied {
 struct Kept {
     labels: Labels,
     version: u64,
-    bundle: String,
+    #[serde(flatten)]
+    document: Document,
     previous: Option<KeptPrevious>,
+}
+
+/// A bundle with what proves it: checked again whenever it is read back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Document {
+    bundle: String,
+    #[serde(default)]
+    signatures: Vec<String>,
+    #[serde(default)]
+    taken: Timestamp,
+}
+
+impl Document {
+    /// Whether this machine trusts it; nothing of it is parsed before. Signatures are judged at the time it was taken.
+    fn check(&self, trust: &Trust) -> Result<Vec<skynet_model::sign::Signer>, String> {
+        if self.bundle.len() > MAX_BUNDLE_BYTES {
+            return Err(format!("the policy has {} bytes; at most {MAX_BUNDLE_BYTES} are taken", self.bundle.len()));
+        }
+        let signers = trust.check(POLICY_NAMESPACE, self.bundle.as_bytes(), &self.signatures, self.taken);
+        signers.map_err(|error| not_authorised(format_args!("the policy's signatures: {error}")))
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct KeptPrevious {
-    bundle: String,
+    #[serde(flatten)]
+    document: Document,
     /// When it was replaced, on the clock of this boot.
     replaced_boot_ms: i64,
     boot_id: String,
@@ -61,21 +88,22 @@ pub(super) struct Policies {
 }
 
 impl Policies {
-    /// What was in force before a restart. A stored policy that does not load any more is left out, with a warning.
+    /// What was in force before a restart, checked as if it came now: the file may have been edited, or a signer taken
+    /// out of the signers file. What does not do is left out, and that is told.
     pub(super) fn open(storage: &dyn Storage, config: &ActorConfig) -> Result<Self, ActorError> {
         let Some(kept) = state::load::<Kept>(storage, FILE)? else { return Ok(Self::default()) };
-        let read = |bundle: &str| match read(bundle, config) {
+        let read = |document: Document| match read(document, config, |_| Ok(())) {
             Ok(applied) => Some(applied),
             Err((_, error)) => {
-                tracing::warn!(error, "the stored policy is not taken; actions wait for the next one");
+                tracing::error!(error, "the stored policy is not taken; actions wait for the next one");
                 None
             }
         };
         let previous = kept.previous.and_then(|p| {
-            let KeptPrevious { bundle, replaced_boot_ms, boot_id } = p;
-            read(&bundle).map(|applied| Previous { applied, replaced_boot_ms, boot_id })
+            let KeptPrevious { document, replaced_boot_ms, boot_id } = p;
+            read(document).map(|applied| Previous { applied, replaced_boot_ms, boot_id })
         });
-        Ok(Self { current: read(&kept.bundle), previous, labels: kept.labels, floor: kept.version })
+        Ok(Self { current: read(kept.document), previous, labels: kept.labels, floor: kept.version })
     }
 
     pub(super) fn current(&self) -> Option<&Applied> {
@@ -104,60 +132,79 @@ impl Policies {
     /// Takes a pushed bundle, or only new labels when it is the one in force. Nothing changes on an error.
     ///
     /// # Errors
-    /// What was asked (version 0 where the bytes are no bundle), and a sentence for people.
+    /// What was asked (version 0 where that cannot be told), and a sentence for people.
     pub(super) fn take(
         &mut self,
         bundle: &str,
+        signatures: Vec<String>,
         labels: Labels,
         now: &Moment,
         storage: &dyn Storage,
         config: &ActorConfig,
     ) -> Result<&Applied, (u64, String)> {
-        let new = read(bundle, config)?;
-        let version = new.version;
-        let fail = |error: String| (version, error);
-        if version < self.floor {
-            return Err(fail(format!(
-                "policy version {version} is older than version {}, and versions only rise; build it with a higher version",
-                self.floor
-            )));
-        }
-        let same = self.current.as_ref().filter(|a| a.version == version);
-        if same.is_some_and(|a| a.digest != new.digest) {
-            return Err(fail(format!(
-                "policy version {version} is in force with another text; build the new one with a higher version"
-            )));
-        }
-        let previous = if same.is_some() {
-            self.previous.clone()
-        } else {
-            let replaced = |applied| Previous { applied, replaced_boot_ms: now.boot_ms, boot_id: now.boot_id.clone() };
-            self.current.clone().map(replaced)
+        // These very bytes were judged when they came first.
+        let standing = self.current.as_ref().filter(|a| a.bundle == bundle);
+        let (new, previous) = match standing {
+            Some(standing) => (standing.clone(), self.previous.clone()),
+            None => {
+                let document = Document { bundle: bundle.to_owned(), signatures, taken: now.wall };
+                let new = read(document, config, |bundle| self.rises(bundle, now.wall))?;
+                let replaced =
+                    |applied| Previous { applied, replaced_boot_ms: now.boot_ms, boot_id: now.boot_id.clone() };
+                (new, self.current.clone().map(replaced))
+            }
         };
         let kept = Kept {
             labels: labels.clone(),
-            version,
-            bundle: new.bundle.clone(),
+            version: new.version,
+            document: new.document(),
             previous: previous.as_ref().map(|p| KeptPrevious {
-                bundle: p.applied.bundle.clone(),
+                document: p.applied.document(),
                 replaced_boot_ms: p.replaced_boot_ms,
                 boot_id: p.boot_id.clone(),
             }),
         };
-        state::save(storage, FILE, &kept).map_err(fail)?;
+        state::save(storage, FILE, &kept).map_err(|error| (new.version, error))?;
         self.previous = previous;
         self.labels = labels;
-        self.floor = version;
+        self.floor = new.version;
         Ok(self.current.insert(new))
+    }
+
+    /// Whether a bundle may follow what was taken before, now.
+    fn rises(&self, bundle: &Bundle, now: Timestamp) -> Result<(), String> {
+        let version = bundle.version;
+        if version < self.floor {
+            return Err(not_authorised(format_args!(
+                "policy version {version} is older than version {}, and versions only rise; build it with a higher \
+                 version",
+                self.floor
+            )));
+        }
+        if self.current.as_ref().is_some_and(|a| a.version == version) {
+            return Err(not_authorised(format_args!(
+                "policy version {version} is in force with another text; build the new one with a higher version"
+            )));
+        }
+        if bundle.expires <= now {
+            return Err(format!("policy version {version} expired at {}; build and sign it anew", bundle.expires));
+        }
+        Ok(())
+    }
+}
+
+impl Applied {
+    fn document(&self) -> Document {
+        Document { bundle: self.bundle.clone(), signatures: self.signatures.clone(), taken: self.taken }
     }
 }
 
 /// The bundle in force and this server's labels, read from a data folder that an acting process may hold; none when no
-/// policy was taken yet.
+/// policy was taken yet. Its signatures are checked again.
 ///
 /// # Errors
 /// A sentence that names the file.
-pub fn kept_policy(data: &std::path::Path) -> Result<Option<(String, Labels)>, String> {
+pub fn kept_policy(data: &std::path::Path, trust: &Trust) -> Result<Option<(String, Labels)>, String> {
     use std::io::Read;
     let path = data.join(FILE);
     let told = |error: String| format!("{}: {error}", path.display());
@@ -167,41 +214,51 @@ pub fn kept_policy(data: &std::path::Path) -> Result<Option<(String, Labels)>, S
         Err(error) => return Err(told(format!("{error}; run this as the user that the agent acts as"))),
     };
     let mut text = String::new();
-    file.take(super::MAX_FRAME as u64).read_to_string(&mut text).map_err(|error| told(error.to_string()))?;
+    // The version in force and the one before it.
+    file.take(2 * super::MAX_FRAME as u64).read_to_string(&mut text).map_err(|error| told(error.to_string()))?;
     let kept: Kept = serde_json::from_str(&text).map_err(|error| told(error.to_string()))?;
-    Ok(Some((kept.bundle, kept.labels)))
+    kept.document.check(trust).map_err(told)?;
+    Ok(Some((kept.document.bundle, kept.labels)))
 }
 
-fn read(bundle: &str, config: &ActorConfig) -> Result<Applied, (u64, String)> {
-    if !config.insecure_unsigned {
-        return Err((
-            0,
-            "policy is refused: this version cannot verify signatures, and unsigned policy is only taken with \
-             insecure_unsigned = true in the agent's configuration"
-                .to_owned(),
-        ));
-    }
+/// All checks of a bundle in order: size, signatures, form, fleet, what `follows` says, content, and the number of signers
+/// that the policy itself asks for.
+fn read(
+    document: Document,
+    config: &ActorConfig,
+    follows: impl FnOnce(&Bundle) -> Result<(), String>,
+) -> Result<Applied, (u64, String)> {
+    let signers = document.check(&config.trust).map_err(|error| (0, error))?;
+    let Document { bundle, mut signatures, taken } = document;
     let decoded = Bundle::decode(bundle.as_bytes()).map_err(|error| (0, error.to_string()))?;
     let version = decoded.version;
+    let fail = |error: String| (version, error);
     if version == 0 {
-        return Err((0, "policy version 0 means none; build it with version 1 or higher".to_owned()));
+        return Err(fail("policy version 0 means none; build it with version 1 or higher".to_owned()));
     }
     if let Some(fleet) = config.fleet.as_ref().filter(|fleet| **fleet != decoded.fleet) {
-        return Err((version, format!("policy is for fleet `{}`; this server belongs to `{fleet}`", decoded.fleet)));
+        let error = format_args!("policy is for fleet `{}`; this server belongs to `{fleet}`", decoded.fleet);
+        return Err(fail(not_authorised(error)));
     }
+    follows(&decoded).map_err(fail)?;
     let mut policy = load(&decoded.files, crate::catalogue()).map_err(|mistakes| {
         let mut told: Vec<String> = mistakes.iter().take(MAX_TOLD).map(ToString::to_string).collect();
         if mistakes.len() > MAX_TOLD {
             told.push(format!("and {} more", mistakes.len() - MAX_TOLD));
         }
-        (version, format!("policy does not load here: {}", told.join("; ")))
+        fail(format!("policy does not load here: {}", told.join("; ")))
     })?;
+    let enough = config.trust.enough(&signers, policy.fleet.signers);
+    enough.map_err(|error| fail(not_authorised(format_args!("the policy's signatures: {error}"))))?;
     policy.profiles.retain(|name, _| config.ceiling.accepts(name));
+    signatures.retain(|signature| signature.len() <= MAX_SIGNATURE_BYTES);
     Ok(Applied {
-        bundle: bundle.to_owned(),
         version,
         digest: Bundle::digest(bundle.as_bytes()),
         expires: decoded.expires,
         policy: Arc::new(policy),
+        bundle,
+        signatures,
+        taken,
     })
 }

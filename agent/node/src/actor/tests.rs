@@ -3,6 +3,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use skynet_model::command::{Status, command_id};
 use skynet_model::name::{IncidentId, ScenarioName};
 use skynet_model::policy::{Bundle, File};
+use skynet_model::sign::Trust;
 use skynet_model::time::{Span, Timestamp};
 use skynet_model::value::{Params, Value};
 
@@ -13,6 +14,7 @@ use crate::ledger::{Fault, Memory};
 mod crash;
 mod envelope;
 mod policy;
+mod signed;
 mod stream;
 
 /// One scenario for each idempotence class, and some that may not act.
@@ -103,7 +105,7 @@ fn config() -> ActorConfig {
         server: ServerId::new("web1").unwrap(),
         fleet: Some("f".to_owned()),
         data: PathBuf::new(),
-        insecure_unsigned: true,
+        trust: Trust::Anybody,
         ceiling: Ceiling::default(),
     }
 }
@@ -128,7 +130,11 @@ impl Rig {
     }
 
     fn push(&mut self, bundle: &str) -> Option<String> {
-        let request = Request::Policy { bundle: bundle.to_owned(), signatures: Vec::new(), labels: labels() };
+        self.push_signed(bundle, &[])
+    }
+
+    fn push_signed(&mut self, bundle: &str, signatures: &[String]) -> Option<String> {
+        let request = Request::Policy { bundle: bundle.to_owned(), signatures: signatures.to_vec(), labels: labels() };
         let Some(Reply::Policy { error, .. }) = self.actor.handle(request) else { panic!("no answer to a policy") };
         error
     }

@@ -28,6 +28,8 @@ pub(crate) struct Instance {
     pub(crate) labels: Labels,
     /// The series that fills each slot.
     pub(crate) bound: Box<[Option<u32>]>,
+    /// The group that fills each of the rule's folds.
+    pub(crate) groups: Vec<u32>,
 }
 
 impl Instance {
@@ -42,6 +44,7 @@ impl Instance {
             due: None,
             labels,
             bound: vec![None; slots].into_boxed_slice(),
+            groups: Vec::new(),
         }
     }
 

@@ -4,11 +4,11 @@ use skynet_model::condition::{SeriesRef, Slot, Truth};
 use skynet_model::series::Labels;
 use skynet_model::time::Timestamp;
 
-use super::Pass;
 use super::dictionary::{Point, Sight, is_use_of};
 use super::instance::{Instance, PROOF_SWEEPS, Watch};
 use super::rule::{Part, Rule};
 use super::server::Server;
+use super::{Pass, Signal};
 use crate::timers::Timer;
 
 /// A complete sweep that has just been taken in.
@@ -30,6 +30,10 @@ fn not(truth: Truth) -> Truth {
 impl Server {
     /// Evaluates the instances whose slots have changed, and those whose proof awaits this sweep.
     pub(super) fn evaluate(&mut self, pass: &mut Pass<'_>, tick: Option<Tick>) {
+        self.reckon(pass.rules);
+        if self.derived.capped && !std::mem::replace(&mut self.windows_capped, true) {
+            pass.found.capped(Signal::WindowsCapped { server: self.id.clone() });
+        }
         if tick.is_some() {
             for w in 0..self.watching.len() {
                 self.soil(self.watching[w]);
@@ -61,7 +65,7 @@ impl Server {
         let when = self.truth(i, instance, rule, &rule.when, Truth::False);
         if head.quiet && when == head.when && when != Truth::True {
             // Most readings by far: nothing was held, and nothing is.
-            return head.loose || !self.is_about(head.rule);
+            return head.loose || rule.asked || !self.is_about(head.rule);
         }
         let before = (head.when, instance.clear);
         let due = match instance.incident.clone() {
@@ -100,7 +104,7 @@ impl Server {
         if let Some(head) = self.board.head_mut(i) {
             (head.when, head.quiet) = (when, quiet);
         }
-        quiet && (head.loose || !self.is_about(head.rule))
+        quiet && (head.loose || rule.asked || !self.is_about(head.rule))
     }
 
     /// Moves the proof that is awaited. Says whether it has just been completed, and when to look again.
@@ -185,19 +189,28 @@ impl Server {
     }
 
     fn is_gone(&self, instance: &Instance, rule: &Rule, slot: usize) -> bool {
+        if let Some((_, group)) = rule.folds.iter().zip(&instance.groups).find(|((of, _), _)| *of == slot) {
+            let sensor = rule.series(slot).and_then(|series| series.sensor);
+            return self.all_gone(*group) && self.has_said_all(sensor);
+        }
         match instance.bound.get(slot).copied().flatten().and_then(|at| self.dictionary.point(at)) {
             // A sensor that fails or falls silent takes even what was gone for unknown.
             Some(point) => point.sight == Sight::Gone,
             None => {
-                // A series that found no room is neither gone nor there.
-                let sensor = rule.series(slot).and_then(|series| series.sensor).filter(|_| !self.is_series_capped());
-                sensor.is_some_and(|name| self.dictionary.has_swept(name, &self.declared))
+                let sensor = rule.series(slot).and_then(|series| series.sensor);
+                sensor.is_some() && self.has_said_all(sensor)
             }
         }
     }
 
+    /// Whether every series of a sensor is known by name, and none is missing because it found no room.
+    pub(super) fn has_said_all(&self, sensor: Option<&str>) -> bool {
+        // A series that found no room is neither gone nor there.
+        !self.is_series_capped() && sensor.is_none_or(|name| self.dictionary.has_swept(name, &self.declared))
+    }
+
     /// 1 when the connected server does not have the series, 0 when it does, NaN when that is not known.
-    fn absent(&self, wanted: &SeriesRef, labels: &Labels) -> f64 {
+    pub(super) fn absent(&self, wanted: &SeriesRef, labels: &Labels) -> f64 {
         if !self.connected {
             return f64::NAN;
         }

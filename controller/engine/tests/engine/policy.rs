@@ -152,3 +152,60 @@ fn the_same_labels_again_are_no_event() {
     w.input(Input::Labelled { server: server("web1"), labels });
     assert_eq!(w.events.len(), before);
 }
+
+const OTHER: &str = "scenario: other\nwhen: cpu.busy_ratio > 2\n";
+
+#[test]
+fn a_server_acts_and_is_judged_by_the_version_it_is_assigned_to_and_the_others_by_the_fleets() {
+    let mut w = World::new(OTHER);
+    w.add("web2");
+    for name in ["web1", "web2"] {
+        w.set(name, P7, 0.99);
+    }
+    w.run(2);
+    w.assign("web1", 2, RUNAWAY);
+    w.run(3);
+    let opened = w.opened();
+    assert_eq!(opened.len(), 1, "{opened:?}");
+    assert_eq!((opened[0].server(), opened[0].policy), (Some(&server("web1")), 2));
+    assert_eq!(w.last().steps[0].command.policy, 2);
+    assert_eq!(w.engine.version_of(Some(&server("web2"))), 1);
+    assert_eq!(w.engine.version_of(None), 1);
+    // The rollout completes: what runs on web1 goes on, web2 follows.
+    w.push(RUNAWAY);
+    w.run(3);
+    assert_eq!(w.opened().len(), 2);
+    assert!(w.states().iter().all(|s| *s != State::Superseded), "{:?}", w.states());
+}
+
+#[test]
+fn what_runs_when_a_server_goes_back_ends_under_its_own_text_and_nothing_of_it_opens_again() {
+    let mut w = World::new(OTHER);
+    w.ends("web1", "process.signal", Status::Done, Some(5));
+    w.set("web1", P7, 0.99);
+    w.assign("web1", 2, RUNAWAY);
+    w.run(2);
+    assert_eq!(w.states(), [State::Acting]);
+    w.assign("web1", 1, OTHER);
+    assert_eq!(w.states(), [State::Acting]);
+    w.run(6);
+    assert_eq!(w.states(), [State::Verifying]);
+    w.remove("web1", P7);
+    w.run(3);
+    assert_eq!(w.states(), [State::Contained]);
+    w.set("web1", P7, 0.99);
+    w.run(5);
+    assert_eq!(w.opened().len(), 1);
+}
+
+#[test]
+fn a_waiting_incident_of_a_version_that_is_taken_back_is_superseded_by_the_version_that_follows() {
+    let mut w = World::new(OTHER);
+    w.set("web1", "cpu.busy_ratio", 0.95);
+    w.assign("web1", 2, "scenario: hot\nwhen: cpu.busy_ratio > 0.9\nmode: observe\n");
+    w.run(2);
+    assert_eq!(w.states(), [State::Observed]);
+    w.assign("web1", 1, OTHER);
+    assert_eq!(w.states(), [State::Superseded]);
+    assert!(w.last().reason.unwrap().contains("policy 1 "));
+}

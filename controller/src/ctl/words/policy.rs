@@ -14,6 +14,11 @@ pub(super) fn said(body: &EventBody) -> (&'static str, String, String, Ink) {
         let text = format!("{} asks for {request}{parameters} on {}", asked.by, servers.join(", "));
         return ("request_made", request.clone(), text, Ink::Cyan);
     }
+    if let EventBody::StepBegun { incident, step, servers } = body {
+        let servers: Vec<&str> = servers.iter().map(|s| s.as_str()).collect();
+        let text = format!("step {} is for {}", step + 1, servers.join(", "));
+        return ("step_begun", incident.to_string(), text, Ink::Plain);
+    }
     if let EventBody::StepApproved { incident, step, by, comment, until, .. } = body {
         let text = format!("step {} is approved by {by} until {}", step + 1, to_the_second(*until));
         return ("step_approved", incident.to_string(), with(&text, comment), Ink::Green);
@@ -44,7 +49,7 @@ pub(super) fn said(body: &EventBody) -> (&'static str, String, String, Ink) {
         let text = format!("{by} rolls it out to {} servers in waves of {}", waves.concat().len(), sizes.join(", "));
         return ("rollout_started", format!("policy v{version}"), text, Ink::Cyan);
     }
-    if let EventBody::WaveStarted { version, wave } = body {
+    if let EventBody::WaveStarted { version, wave, .. } = body {
         return ("wave_started", format!("policy v{version}"), format!("wave {} begins", wave + 1), Ink::Cyan);
     }
     if let EventBody::RolloutPaused { version, paused, by } = body {

@@ -54,7 +54,7 @@ const fn spec(
     FunctionSpec { name, kind, usage, help, supported }
 }
 
-/// Every function, in order of name. To make one that is refused today work: lower its call in `lower.rs` to a slot of
+/// Every function, in order of name. To make one that is refused today work: lower its call (`lower.rs`, `lower/`) to a slot of
 /// its own kind, which the evaluator fills, and set `supported`.
 pub const FUNCTIONS: &[FunctionSpec] = &[
     spec(
@@ -64,25 +64,63 @@ pub const FUNCTIONS: &[FunctionSpec] = &[
         "true when the connected server does not have the series",
         true,
     ),
-    spec("avg", FunctionKind::Window, "avg(x, \"5m\")", "mean over the window", false),
-    spec("delta", FunctionKind::Window, "delta(x, \"5m\")", "change of a gauge over the window", false),
+    spec(
+        "avg",
+        FunctionKind::Window,
+        "avg(x, \"5m\")",
+        "mean of the samples in the window; from 5 samples over 10 % of it on",
+        true,
+    ),
+    spec(
+        "delta",
+        FunctionKind::Window,
+        "delta(x, \"5m\")",
+        "newest minus oldest sample of a gauge in the window; from 5 samples over 10 % of it on",
+        true,
+    ),
     spec(
         "forecast",
         FunctionKind::Window,
         "forecast(x, \"1h\", \"4h\")",
-        "where a gauge will be in 4 h, from a line through 1 h",
-        false,
+        "where a gauge will be 4 h after its newest sample, on the least-squares line through the samples of 1 h; from 5 \
+         samples over 25 % of the window on",
+        true,
     ),
-    spec("highest", FunctionKind::Fold, "highest(x)", "greatest value among the label sets", false),
-    spec("lowest", FunctionKind::Fold, "lowest(x)", "least value among the label sets", false),
-    spec("max", FunctionKind::Window, "max(x, \"5m\")", "greatest value in the window", false),
-    spec("min", FunctionKind::Window, "min(x, \"5m\")", "least value in the window", false),
+    spec(
+        "highest",
+        FunctionKind::Fold,
+        "highest(x)",
+        "greatest value among the label sets, or among those with the instance's labels; unknown while there is none",
+        true,
+    ),
+    spec(
+        "lowest",
+        FunctionKind::Fold,
+        "lowest(x)",
+        "least value among the label sets, or among those with the instance's labels; unknown while there is none",
+        true,
+    ),
+    spec(
+        "max",
+        FunctionKind::Window,
+        "max(x, \"5m\")",
+        "greatest sample in the window; from 5 samples over 10 % of it on",
+        true,
+    ),
+    spec(
+        "min",
+        FunctionKind::Window,
+        "min(x, \"5m\")",
+        "least sample in the window; from 5 samples over 10 % of it on",
+        true,
+    ),
     spec(
         "rate",
         FunctionKind::Window,
         "rate(x, \"5m\")",
-        "increase per second of a `_total` counter; handles resets",
-        false,
+        "increase of a `_total` counter from the oldest to the newest sample in the window, per second between them; a \
+         fall is a reset, after which it counts from 0; from 5 samples over 10 % of the window on",
+        true,
     ),
     spec("servers.avg", FunctionKind::Fleet, "servers.avg(e)", "mean of an expression over the servers", false),
     spec("servers.count", FunctionKind::Fleet, "servers.count(c)", "how many servers a condition holds for", false),
@@ -96,8 +134,20 @@ pub const FUNCTIONS: &[FunctionSpec] = &[
         false,
     ),
     spec("servers.sum", FunctionKind::Fleet, "servers.sum(e)", "sum of an expression over the servers", false),
-    spec("sum", FunctionKind::Window, "sum(x, \"5m\")", "sum of the values in the window", false),
-    spec("total", FunctionKind::Fold, "total(x)", "sum over the label sets", false),
+    spec(
+        "sum",
+        FunctionKind::Window,
+        "sum(x, \"5m\")",
+        "sum of the samples in the window; from 5 samples over 10 % of it on",
+        true,
+    ),
+    spec(
+        "total",
+        FunctionKind::Fold,
+        "total(x)",
+        "sum over the label sets, or over those with the instance's labels; 0 when a complete sweep has none",
+        true,
+    ),
     spec(
         "where",
         FunctionKind::Selector,

@@ -1,6 +1,8 @@
 //! From text to slots and a program: CEL's parser reads it, this walk checks names and types and lowers it. It goes on
 //! after a mistake, so that all of them are found.
 
+mod calls;
+
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, SourceInfo, operators};
 
 use super::functions::{FUNCTIONS, FunctionKind, FunctionSpec, function};
@@ -428,41 +430,10 @@ impl Lowering<'_> {
         Kind::Truth
     }
 
-    fn function(&mut self, name: &str, args: &[IdedExpr], e: &IdedExpr) -> Kind {
-        let start = self.start(e);
-        let bare = |f: &&FunctionSpec| f.kind != FunctionKind::Selector && f.kind != FunctionKind::Fleet;
-        match function(name).filter(bare) {
-            None if !name.starts_with(|c: char| c.is_ascii_alphabetic()) => self.fail(
-                start,
-                "`x[...]` is not part of conditions: choose labels with `.where({...})`".to_owned(),
-                None,
-            ),
-            None => {
-                let suggestion = nearest(name, FUNCTIONS.iter().filter(bare).map(|f| f.name));
-                self.fail(start, format!("unknown function `{name}`"), suggestion)
-            }
-            Some(spec) if !spec.supported => self.unsupported(spec, start),
-            Some(spec) => {
-                let [arg] = args else {
-                    return self.fail(start, format!("write `{}`", spec.usage), None);
-                };
-                if let Some(series) = self.series(arg, Vec::new()) {
-                    self.slot(Slot::Absent(series));
-                }
-                Kind::Truth
-            }
-        }
-    }
-
-    /// Windows, folds and fleet functions: their calls will be lowered to slots of their own here.
+    /// Functions of many servers: their calls will be lowered to slots of their own here.
     fn unsupported(&mut self, spec: &FunctionSpec, start: usize) -> Kind {
-        let kind = match spec.kind {
-            FunctionKind::Window => "windows",
-            FunctionKind::Fold => "totals over label sets",
-            FunctionKind::Fleet => "conditions over many servers",
-            FunctionKind::Selector | FunctionKind::Presence => "functions of this kind",
-        };
-        self.fail(start, format!("`{}` ({kind}) is not supported by this release", spec.name), None)
+        let message = format!("`{}` (conditions over many servers) is not supported by this release", spec.name);
+        self.fail(start, message, None)
     }
 
     fn method(&mut self, call: &CallExpr, target: &IdedExpr, e: &IdedExpr) -> Kind {

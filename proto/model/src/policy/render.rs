@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use super::{ParamText, Policy, Scenario, Step, select, template};
-use crate::name::ServerId;
+use crate::incident::Subject;
 use crate::series::Labels;
 use crate::value::{ParamKind, ParamSpec, Params, Value};
 
@@ -134,17 +134,18 @@ impl Network {
 }
 
 impl Scenario {
-    /// The summary for people: `{{ server }}`, each label by name, and `{{ value }}`. A template that fails falls back on
-    /// scenario, server and labels.
+    /// The summary for people: `{{ server }}` (outside scope `server` the name of the cluster, fleet or request), each
+    /// label by name, and `{{ value }}`. A template that fails falls back on scenario, subject and labels.
     #[must_use]
-    pub fn summarize(&self, server: &ServerId, labels: &Labels, value: Option<f64>) -> String {
+    pub fn summarize(&self, subject: &Subject, labels: &Labels, value: Option<f64>) -> String {
+        let about = subject.name();
         let rendered = self
             .summary
             .as_deref()
-            .and_then(|template| template::expand(template, self.name.as_str(), server.as_str(), labels, value));
+            .and_then(|template| template::expand(template, self.name.as_str(), about, labels, value));
         rendered.filter(|text| !text.is_empty()).unwrap_or_else(|| {
             let space = if labels.is_empty() { "" } else { " " };
-            template::one_line(&format!("{} on {server}{space}{labels}", self.name))
+            template::one_line(&format!("{} on {subject}{space}{labels}", self.name))
         })
     }
 }

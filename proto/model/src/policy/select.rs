@@ -1,7 +1,8 @@
 //! Which profiles and scenarios apply to a server.
 
-use super::{Match, Policy, Profile, Scenario, SensorUse, Where};
+use super::{Match, Pick, Policy, Profile, Scenario, Scope, SensorUse, Step, StepTarget, Where};
 use crate::condition::{Condition, SeriesRef, Slot};
+use crate::name::ServerId;
 use crate::series::Labels;
 
 impl Match {
@@ -34,13 +35,39 @@ impl Policy {
         uses
     }
 
+    /// Whether a `where` selects a server with these labels. One that was left out selects none: what it stands for
+    /// depends on where it was left out.
+    #[must_use]
+    pub fn selects(&self, selects: &Where, labels: &Labels) -> bool {
+        match selects {
+            Where::Labels(matches) => matches.fits(labels),
+            Where::Profile(name) => self.profiles.get(name).is_some_and(|p| p.matches.fits(labels)),
+            Where::Declaring => false,
+        }
+    }
+
+    /// Whether a step of the scenario may be done on a server with these labels: in scope `server` the server is one the
+    /// scenario is about; otherwise it is one the step's `target` selects. A target without `where`, and the servers of a
+    /// request, are held to the scenario's own `where`.
+    #[must_use]
+    pub fn may_target(&self, scenario: &Scenario, step: &Step, labels: &Labels) -> bool {
+        match &step.target {
+            None => scenario.scope == Scope::Server && scenario.on_request.is_none() && self.applies(scenario, labels),
+            Some(StepTarget::Pick(Pick { selects: Where::Declaring, .. })) => self.applies(scenario, labels),
+            Some(StepTarget::Pick(pick)) => self.selects(&pick.selects, labels),
+            Some(StepTarget::Request) if scenario.on_request.is_none() => false,
+            Some(StepTarget::Request) => {
+                scenario.selects == Where::Declaring || self.selects(&scenario.selects, labels)
+            }
+        }
+    }
+
     /// Whether the scenario is about a server with these labels. Without `where`: the server's profiles declare the
     /// sensor of every series in `when`; the controller's own series need no sensor, only a profile.
     #[must_use]
     pub fn applies(&self, scenario: &Scenario, labels: &Labels) -> bool {
         match &scenario.selects {
-            Where::Labels(matches) => matches.fits(labels),
-            Where::Profile(name) => self.profiles.get(name).is_some_and(|p| p.matches.fits(labels)),
+            Where::Labels(_) | Where::Profile(_) => self.selects(&scenario.selects, labels),
             Where::Declaring => {
                 let profiles = self.profiles_for(labels);
                 let declares =
@@ -49,6 +76,12 @@ impl Policy {
             }
         }
     }
+}
+
+/// The cluster a server is in: its label `cluster`, else a cluster of its own, by its name.
+#[must_use]
+pub fn cluster_of<'a>(server: &'a ServerId, labels: &'a Labels) -> &'a str {
+    labels.get("cluster").unwrap_or(server.as_str())
 }
 
 /// The series a condition reads, in order of first use.

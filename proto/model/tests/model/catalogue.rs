@@ -73,8 +73,15 @@ static EXEC: SensorSpec = sensor(
 );
 static LOAD: SensorSpec = sensor("load", 1, &[], &[series("load.one", &[], Unit::Count)]);
 static MEMORY: SensorSpec = sensor("memory", 1, &[], &[series("memory.used_ratio", &[], Unit::Ratio)]);
-static NETWORK: SensorSpec =
-    sensor("network", 1, &[], &[series("network.rx_bytes_per_s", &["interface"], Unit::BytesPerSecond)]);
+static NETWORK: SensorSpec = sensor(
+    "network",
+    1,
+    &[],
+    &[
+        series("network.rx_bytes_per_s", &["interface"], Unit::BytesPerSecond),
+        series("network.errors_total", &["interface"], Unit::Count),
+    ],
+);
 static PROCESS: SensorSpec = sensor(
     "process",
     10,

@@ -1,4 +1,6 @@
-use skynet_model::condition::{Condition, ConditionError, MAX_DEPTH, MAX_OPERATORS, MAX_SOURCE, Slot, Truth};
+use skynet_model::condition::{
+    Condition, ConditionError, FoldRef, MAX_DEPTH, MAX_OPERATORS, MAX_SOURCE, Measure, Slot, Truth,
+};
 
 use crate::catalogue::CATALOGUE;
 use crate::random::Random;
@@ -121,7 +123,9 @@ fn slots_say_what_they_are_filled_from_and_are_shared() {
 fn a_text_slot_is_one_or_zero() {
     let value = |source: &str, text: &str| match &compile(source).slots()[0] {
         Slot::Text(test) => test.value(text),
-        other => panic!("{source}: {other:?}"),
+        other @ (Slot::Series(_) | Slot::Absent(_) | Slot::Window(_) | Slot::Fold(_) | Slot::Servers(_)) => {
+            panic!("{source}: {other:?}")
+        }
     };
     assert_eq!(value("label.user == \"www\" && load.one > 1", "www"), 1.0);
     assert_eq!(value("label.user == \"www\" && load.one > 1", ""), 0.0);
@@ -168,9 +172,6 @@ fn all_mistakes_of_a_condition_are_told_with_their_places() {
         ("load.one == true", "@12 a number is compared with true or false: write `== 1` or `== 0`"),
         ("!load.one", "@1 what follows `!` must be true or false, this is a number: compare it, like `... > 0`"),
         ("true ? 1 : false", "@11 `a ? b : c` needs two numbers or two conditions after `?`"),
-        ("rate(load.one, \"5m\") > 1", "@0 `rate` (windows) is not supported by this release"),
-        ("1 < forecast(load.one, \"1h\", \"4h\")", "@4 `forecast` (windows) is not supported by this release"),
-        ("total(load.one) > 1", "@0 `total` (totals over label sets) is not supported by this release"),
         (
             "servers.share(load.one > 1) > 0.5",
             "@0 `servers.share` (conditions over many servers) is not supported by this release",
@@ -200,6 +201,113 @@ fn all_mistakes_of_a_condition_are_told_with_their_places() {
     ] {
         assert_eq!(told(source), [expected], "{source}");
     }
+}
+
+#[test]
+fn mistakes_in_windows_and_folds_are_told_where_they_are() {
+    for (source, expected) in [
+        ("avg(load.one) > 1", "@0 write `avg(x, \"5m\")`"),
+        ("sum(disk.free_bytes) > 1", "@0 write `sum(x, \"5m\")`; over the label sets of a series it is `total(x)`"),
+        ("max(load.one) > 1", "@0 write `max(x, \"5m\")`; over the label sets of a series it is `highest(x)`"),
+        ("min(load.one) > 1", "@0 write `min(x, \"5m\")`; over the label sets of a series it is `lowest(x)`"),
+        ("1 < forecast(load.one, \"1h\")", "@4 write `forecast(x, \"1h\", \"4h\")`"),
+        ("avg(load.one, \"1h\", \"4h\") > 1", "@0 write `avg(x, \"5m\")`"),
+        ("avg(load.one, 300) > 1", "@14 a window is a duration between quotes, like `\"5m\"`"),
+        (
+            "forecast(load.one, \"1h\", 4) > 1",
+            "@25 how far `forecast` looks ahead is a duration between quotes, like `\"5m\"`",
+        ),
+        (
+            "avg(load.one, \"5 m\") > 1",
+            "@14 `5 m` is not a duration: write a whole number and a unit, like `30s`, `5m`, `2h` or `1d`",
+        ),
+        ("avg(load.one, \"4999ms\") > 1", "@14 a window is between 5s and 7d, this is 4s999ms"),
+        ("avg(load.one, \"7d1ms\") > 1", "@14 a window is between 5s and 7d, this is 7d1ms"),
+        (
+            "forecast(load.one, \"1h\", \"8d\") > 1",
+            "@25 how far `forecast` looks ahead is between 5s and 7d, this is 8d",
+        ),
+        (
+            "avg(server.connected, \"5m\") < 1",
+            "@4 `server.connected` has no samples to look back over: say with `for` how long",
+        ),
+        ("avg(lod.one, \"5m\") > 1", "@4 unknown series `lod.one` (load.one)"),
+        ("avg(1, \"5m\") > 1", "@4 a series name must stand here, like `disk.used_ratio`"),
+        ("avg(load.one + 1, \"5m\") > 1", "@4 a series name must stand here, like `disk.used_ratio`"),
+        (
+            "1 < avg(total(disk.free_bytes), \"5m\")",
+            "@8 a window looks back over one series, not over a fold; write it the other way round: `total(avg(x, \"5m\"))`",
+        ),
+        (
+            "max(rate(network.errors_total, \"5m\"), \"5m\") > 1",
+            "@4 a window looks back over a series, not over another window",
+        ),
+        (
+            "rate(load.one, \"5m\") > 1",
+            "@5 `rate` is for counters, whose names end in `_total`; `load.one` is a gauge: use `delta`",
+        ),
+        (
+            "delta(network.errors_total, \"5m\") > 1",
+            "@6 `delta` is for gauges; `network.errors_total` is a counter: use `rate`",
+        ),
+        (
+            "forecast(network.errors_total.where({\"interface\": \"eth0\"}), \"5m\", \"1h\") > 1",
+            "@9 `forecast` is for gauges; `network.errors_total` is a counter: use `rate`",
+        ),
+        ("total() > 1", "@0 write `total(x)`; to look back as well: `total(avg(x, \"5m\"))`"),
+        ("total(load.one, \"5m\") > 1", "@0 write `total(x)`; to look back as well: `total(avg(x, \"5m\"))`"),
+        ("total(highest(load.one)) > 1", "@6 a fold takes a series or a window over one, not another fold"),
+        ("total(absent(load.one)) > 1", "@6 a series name must stand here, like `disk.used_ratio`"),
+        ("highest(load.one > 1) == 1", "@8 a series name must stand here, like `disk.used_ratio`"),
+        ("totl(load.one) > 1", "@0 unknown function `totl` (total)"),
+        ("total(load.one)", "@0 the condition must be true or false, this is a number: compare it, like `... > 0`"),
+        (
+            "avg(load.one, \"5m\") && true",
+            "@0 each side of `&&` must be true or false, this is a number: compare it, like `... > 0`",
+        ),
+        ("load.one.total() > 1", "@9 `total` is written `total(x)`"),
+        ("label.user == avg(load.one, \"5m\")", "@14 a label is text: compare it with text between quotes"),
+    ] {
+        assert_eq!(told(source), [expected], "{source}");
+    }
+}
+
+#[test]
+fn windows_and_folds_are_slots_of_their_own_and_are_shared() {
+    let condition = compile(
+        "avg(load.one, \"5m\") > 1 && avg(load.one, \"300s\") < 9 && avg(load.one, \"5s\") > 1 \
+         && forecast(disk.free_bytes.where({\"mount\": \"/\"}), \"7d\", \"1h30m\") < 0 && load.one > 0 \
+         && total(disk.free_bytes) + highest(disk.free_bytes) > lowest(disk.free_bytes) \
+         && total(rate(network.errors_total, \"5m\")) > 3",
+    );
+    let text: Vec<String> = condition
+        .slots()
+        .iter()
+        .map(|slot| match slot {
+            Slot::Series(series) => series.name.clone(),
+            Slot::Window(w) => format!("{:?}({}{:?}, {}, {})", w.function, w.of.name, w.of.selected, w.span, w.ahead),
+            Slot::Fold(FoldRef { fold, of: Measure::Series(series) }) => format!("{fold:?}({})", series.name),
+            Slot::Fold(FoldRef { fold, of: Measure::Window(w) }) => {
+                format!("{fold:?}({:?}({}, {}))", w.function, w.of.name, w.span)
+            }
+            Slot::Absent(_) | Slot::Text(_) | Slot::Servers(_) => panic!("{slot:?}"),
+        })
+        .collect();
+    assert_eq!(
+        text,
+        [
+            "Avg(load.one[], 5m, 0s)",
+            "Avg(load.one[], 5s, 0s)",
+            "Forecast(disk.free_bytes[(\"mount\", \"/\")], 7d, 1h30m)",
+            "load.one",
+            "Total(disk.free_bytes)",
+            "Highest(disk.free_bytes)",
+            "Lowest(disk.free_bytes)",
+            "Total(Rate(network.errors_total, 5m))",
+        ]
+    );
+    assert_eq!(condition.eval(&[2.0, 2.0, -1.0, 1.0, 9.0, 1.0, 1.0, 4.0]), Truth::True);
+    assert_eq!(condition.eval(&[U, 2.0, -1.0, 1.0, 9.0, 1.0, 1.0, 4.0]), Truth::Unknown);
 }
 
 #[test]

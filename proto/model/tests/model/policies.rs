@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use skynet_model::diagnostic::Diagnostic;
+use skynet_model::incident::Subject;
 use skynet_model::name::{ScenarioName, ServerId};
 use skynet_model::policy::{
     File, MAX_FILE_BYTES, MAX_FILES, Mode, Policy, Scenario, Severity, Target, Wave, Where, load, load_sensors,
@@ -90,6 +91,29 @@ fn a_whole_policy_loads_as_it_is_written() {
 }
 
 #[test]
+fn per_names_what_tells_instances_apart() {
+    let per = |when: &str, more: &str| {
+        let text = format!("scenario: a\nwhen: {when}\n{more}\n");
+        let policy =
+            load(&[File { name: "p".to_owned(), text }], &CATALOGUE).unwrap_or_else(|e| panic!("{when}: {e:?}"));
+        policy.scenarios.values().next().unwrap().per.join(" ")
+    };
+    for (when, more, expected) in [
+        ("avg(disk.used_ratio, \"5m\") > 1", "", "mount"),
+        ("total(disk.used_ratio) > 1", "", ""),
+        ("total(disk.used_ratio) > 1", "per: []", ""),
+        ("total(disk.used_ratio) > 1", "per: [mount]", "mount"),
+        ("total(process.cpu_ratio) > 1", "per: [user, name]", "name user"),
+        ("total(process.cpu_ratio) > disk.used_ratio", "", "mount"),
+        ("total(process.cpu_ratio) > disk.used_ratio", "per: [user, mount]", "mount user"),
+        ("highest(prom.some_name) > 1", "per: [any]\nclear: total(prom.some_name) < 3 && label.any == \"x\"", "any"),
+        ("total(rate(network.errors_total, \"5m\")) > 1", "clear: highest(disk.used_ratio) < 1", ""),
+    ] {
+        assert_eq!(per(when, more), expected, "{when} {more}");
+    }
+}
+
+#[test]
 fn scenarios_apply_where_their_sensors_run() {
     let policy = good();
     let applying = |labels: &Labels| -> BTreeSet<String> {
@@ -128,12 +152,14 @@ fn steps_render_typed_parameters_and_nothing_else() {
 #[test]
 fn summaries_fall_back_on_plain_words() {
     let policy = good();
-    let server = ServerId::new("web1").unwrap();
+    let server = Subject::Server(ServerId::new("web1").unwrap());
     let labels = Labels::new([("mount", "/var")]);
     let disk = scenario(&policy, "disk-filling");
     assert_eq!(disk.summarize(&server, &labels, Some(0.934)), "web1 /var is 93 % full");
     assert_eq!(disk.summarize(&server, &labels, None), "disk-filling on web1 {mount=\"/var\"}");
     assert_eq!(scenario(&policy, "away").summarize(&server, &Labels::default(), None), "away on web1");
+    let cluster = Subject::Cluster("shop-1".to_owned());
+    assert_eq!(scenario(&policy, "away").summarize(&cluster, &Labels::default(), None), "away on cluster shop-1");
 }
 
 #[test]
@@ -192,6 +218,7 @@ fn mistakes_of_every_kind_are_told() {
         ("fleet: a\nrails: { blast_radis: 5% }\n", "p:2:10: unknown rail `blast_radis` (did you mean `blast_radius`?)"),
         ("fleet: a\nrails: { blast_radius: 0.05 }\n", "p:2:24: `0.05` is not a percentage of more than 0"),
         ("fleet: a\nrollout: { waves: [0] }\n", "p:2:20: `0` is not a wave"),
+        ("fleet: a\nrollout: { waves: [] }\n", "p:2:19: `waves` has 0 waves"),
         ("profile: a\nsensors: [{ cpu: {}, disk: {} }]\n", "one to an item"),
         ("profile: a\nsensors: [cpu, cpu]\n", "p:2:16: the sensor `cpu` is used twice"),
         ("profile: a\nsensors:\n  - cpu: { every: 10ms }\n", "p:3:19: `every: 10ms` is not from 100ms to 1d"),
@@ -227,6 +254,27 @@ fn mistakes_of_every_kind_are_told() {
         ("scenario: a\nwhen: load.one > 1\nfor: 2 minutes\n", "p:3:6: `2 minutes` is not a duration"),
         ("scenario: a\nwhen: load.one > 1\nfor: 40d\n", "p:3:6: `40d` is longer than 30 days"),
         ("scenario: a\nwhen: load.one > 1\nper: [mount]\n", "p:3:7: unknown label `mount`"),
+        (
+            "scenario: a\nwhen: total(disk.used_ratio) > 1\nper: [mont]\n",
+            "p:3:7: unknown label `mont` (did you mean `mount`?)",
+        ),
+        (
+            "scenario: a\nwhen: total(disk.used_ratio) > 1 && label.mount == \"/\"\n",
+            "p:2:37: this scenario's instances have no label `mount`",
+        ),
+        (
+            "scenario: a\nwhen: total(disk.used_ratio) > disk.free_bytes\nper: []\n",
+            "p:3:6: `per` leaves out `mount`, a label of `disk.free_bytes`: name it, choose one with",
+        ),
+        (
+            "scenario: a\nwhen: avg(disk.used_ratio, \"5m\") > 1\nper: []\n",
+            "p:3:6: `per` leaves out `mount`, a label of `disk.used_ratio`",
+        ),
+        (
+            "scenario: a\nwhen: total(disk.used_ratio) > 1\nclear: avg(disk.used_ratio, \"5m\") < 1\n",
+            "p:3:12: `disk.used_ratio` has the label `mount`, which this scenario's instances do not have: choose one \
+             with `.where({...})`, or put `total`, `highest` or `lowest` around it",
+        ),
         (
             "scenario: a\nwhen: process.cpu_ratio > 1\nper: [pid]\n",
             "p:3:6: `per` leaves out `name`, a label of `process.cpu_ratio`",

@@ -267,3 +267,72 @@ fn labels_fill_parameters_here_and_not_at_the_controller() {
     assert_eq!(rig.execute(&of("4242", 4242, 5)).status, Status::Done);
     assert_eq!(rig.host.effects(), ["TERM 4242"]);
 }
+
+/// Scenarios whose steps are done on servers that the controller chooses.
+const TARGETED: &str = r#"
+---
+request: fix
+parameters: { unit: text }
+phrases: ["fix {unit}"]
+---
+scenario: tier
+where: { role: db }
+scope: cluster
+when: servers.count(server.connected == 0) > 1
+mode: enforce
+respond:
+  - do: service.start
+    with: { unit: x.service }
+    target: { where: { role: web }, pick: 1 }
+  - do: service.start
+    with: { unit: x.service }
+    target: { where: { role: lb } }
+---
+scenario: asked
+on_request: fix
+mode: enforce
+respond:
+  - do: service.start
+    with: { unit: x.service }
+    target: request
+---
+scenario: asked-of-db
+on_request: fix
+where: { role: db }
+mode: enforce
+respond:
+  - do: service.start
+    with: { unit: x.service }
+    target: request
+"#;
+
+#[test]
+fn steps_for_chosen_servers_are_done_where_their_target_selects_this_one() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.push(&bundle(2, &format!("{POLICY}{TARGETED}"))), None);
+    let of = |scenario: &str, step, attempt| {
+        let params = command("x", 1).params;
+        let base = command("declarative", attempt);
+        let scenario = ScenarioName::new(scenario).unwrap();
+        with_id(Command { scenario, step, policy: 2, action: "service.start".to_owned(), params, ..base })
+    };
+    assert_eq!(rig.execute(&of("tier", 0, 1)).status, Status::Done, "though the scenario is about role=db");
+    no(&mut rig, &of("tier", 1, 2), Status::Refused, "its target does not select this server's labels");
+    assert_eq!(rig.execute(&of("asked", 0, 3)).status, Status::Done);
+    no(&mut rig, &of("asked-of-db", 0, 4), Status::Refused, "its target does not select this server's labels");
+}
+
+#[test]
+fn a_step_outside_server_scope_that_names_no_servers() {
+    let text = format!("{POLICY}{TARGETED}");
+    let files = [File { name: "policy.yaml".to_owned(), text }];
+    let policy = skynet_model::policy::load(&files, crate::catalogue()).unwrap();
+    let mut scenario = (*policy.scenarios[&ScenarioName::new("tier").unwrap()]).clone();
+    scenario.selects = policy.scenarios[&ScenarioName::new("once").unwrap()].selects.clone();
+    scenario.respond[0].target = None;
+    let words = super::super::envelope::check_target(&policy, &scenario, &scenario.respond[0], &labels()).unwrap_err();
+    assert!(words.contains("is about more than one server, and its step names none"), "{words}");
+    scenario.respond[0].target = Some(skynet_model::policy::StepTarget::Request);
+    let words = super::super::envelope::check_target(&policy, &scenario, &scenario.respond[0], &labels()).unwrap_err();
+    assert!(words.contains("answers no request"), "{words}");
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn ready(rig: &Rig) -> (u64, bool) {
+pub(super) fn ready(rig: &Rig) -> (u64, bool) {
     let Reply::Ready { version, bundle, digest, .. } = rig.actor.ready() else { panic!() };
     assert_eq!(bundle.as_deref().map(|b| Bundle::digest(b.as_bytes())).unwrap_or_default(), digest);
     (version, bundle.is_some())
@@ -11,10 +11,10 @@ fn ready(rig: &Rig) -> (u64, bool) {
 #[test]
 fn unsigned_policy_is_refused_unless_that_was_chosen() {
     let mut rig = Rig::new();
-    rig.restart_with(ActorConfig { insecure_unsigned: false, ..config() });
+    rig.restart_with(ActorConfig { trust: Trust::Nobody, ..config() });
     assert_eq!(ready(&rig), (0, false), "not even what was taken under the choice");
     let error = rig.push(&bundle(2, POLICY)).unwrap();
-    assert!(error.contains("cannot verify signatures") && error.contains("insecure_unsigned"), "{error}");
+    assert!(error.contains("set `signers`") && error.contains("insecure_unsigned"), "{error}");
     assert_eq!(rig.execute(&command("once", 1)).status, Status::Refused);
 }
 
@@ -97,7 +97,10 @@ fn an_expired_policy_stays_in_force_and_acts_no_more() {
     assert_eq!(rig.host.effects().len(), 0);
     rig.restart();
     assert_eq!(ready(&rig), (1, true));
-    assert_eq!(rig.push(&bundle(2, POLICY)), None, "sensors run under an expired policy");
+    assert_eq!(rig.push(&bundle(1, POLICY)), None, "labels may change under an expired policy");
+    let error = rig.push(&bundle(2, POLICY)).unwrap();
+    assert!(error.contains("policy version 2 expired at 2030-") && error.contains("sign it anew"), "{error}");
+    assert_eq!(ready(&rig), (1, true));
 }
 
 #[test]

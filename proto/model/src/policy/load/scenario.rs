@@ -14,7 +14,7 @@ use super::report::{Fields, Place, Report};
 use super::yaml::{Node, NodeKind};
 use super::{Document, Names, request, template};
 use crate::catalogue::{Catalogue, Risk};
-use crate::condition::{Condition, SeriesRef, Slot, TextTest};
+use crate::condition::{Condition, SeriesRef, Slot, TextTest, WindowRef};
 use crate::diagnostic::nearest;
 use crate::name::ScenarioName;
 use crate::policy::{Limits, Mode, ParamText, Request, Scenario, Scope, Script, Severity, Step, StepTarget, Where};
@@ -189,20 +189,31 @@ struct Instance {
     what: &'static str,
 }
 
-/// The series whose values a condition reads, those within `servers.*` included. Those it only asks about with `absent()`
-/// have no label sets to join.
-fn read_series(condition: &Condition) -> impl Iterator<Item = &SeriesRef> {
+/// All that a condition reads, within `servers.*` too.
+fn all_slots(condition: &Condition) -> impl Iterator<Item = &Slot> {
     let inner = condition.slots().iter().filter_map(|slot| match slot {
         Slot::Servers(servers) => Some(servers.of.slots()),
         Slot::Series(_) | Slot::Absent(_) | Slot::Text(_) | Slot::Window(_) | Slot::Fold(_) => None,
     });
-    condition.slots().iter().chain(inner.flatten()).filter_map(|slot| match slot {
-        Slot::Series(series) => Some(series),
-        Slot::Absent(_) | Slot::Text(_) | Slot::Window(_) | Slot::Fold(_) | Slot::Servers(_) => None,
+    condition.slots().iter().chain(inner.flatten())
+}
+
+/// The series whose label sets make instances: those that are read as they are or looked back over, within `servers.*`
+/// too. Those a condition only asks about with `absent()` have no label sets to join; those in a fold bring what `per`
+/// names.
+fn read_series(condition: &Condition) -> impl Iterator<Item = &SeriesRef> {
+    all_slots(condition).filter_map(|slot| match slot {
+        Slot::Series(series) | Slot::Window(WindowRef { of: series, .. }) => Some(series),
+        Slot::Absent(_) | Slot::Text(_) | Slot::Fold(_) | Slot::Servers(_) => None,
     })
 }
 
-/// Reads `per`: by default all labels of the series in `when`.
+/// The series a condition folds.
+fn folded_series(condition: &Condition) -> impl Iterator<Item = &SeriesRef> {
+    all_slots(condition).filter(|slot| matches!(slot, Slot::Fold(_))).filter_map(Slot::series)
+}
+
+/// Reads `per`: by default all labels of the series in `when` that are not inside a fold.
 fn instance(per: Option<&Node>, when: Option<&Condition>, scope: Scope, report: &mut Report<'_>) -> Instance {
     let what = "scenario's instances";
     let all: BTreeSet<&String> = when.into_iter().flat_map(read_series).flat_map(|s| &s.labels).collect();
@@ -211,6 +222,8 @@ fn instance(per: Option<&Node>, when: Option<&Condition>, scope: Scope, report: 
     let Some(node) = per else {
         return Instance { labels: all.into_iter().cloned().collect(), open, scope, what };
     };
+    let folded: BTreeSet<&String> = when.into_iter().flat_map(folded_series).flat_map(|s| &s.labels).collect();
+    let any = open || when.is_some_and(|when| folded_series(when).any(|s| s.open));
     let mut labels = BTreeSet::new();
     let mut fine = true;
     for item in report.list(node).unwrap_or(&[]) {
@@ -218,8 +231,8 @@ fn instance(per: Option<&Node>, when: Option<&Condition>, scope: Scope, report: 
             fine = false;
             continue;
         };
-        if !open && !all.iter().any(|l| *l == label) {
-            report.unknown(item.place, "label", label, all.iter().map(|l| l.as_str()));
+        if !any && !all.iter().chain(&folded).any(|l| *l == label) {
+            report.unknown(item.place, "label", label, all.union(&folded).map(|l| l.as_str()));
             fine = false;
         }
         labels.insert(label.to_owned());
@@ -227,16 +240,20 @@ fn instance(per: Option<&Node>, when: Option<&Condition>, scope: Scope, report: 
     let left_out = when.into_iter().flat_map(read_series).find_map(|series| {
         series.labels.iter().find(|l| !labels.contains(*l)).map(|label| (label.clone(), series.name.clone()))
     });
-    if let (true, Some((label, series)), NodeKind::Sequence(_)) = (fine, left_out, &node.kind) {
+    if let (true, Some((label, series)), NodeKind::Sequence(_)) = (fine, &left_out, &node.kind) {
         report.at(
             node.place,
             format!(
-                "`per` leaves out `{label}`, a label of `{series}`: that needs `total`, `highest` or `lowest` around \
-                 the series, which this release does not support; name it, or choose one with `.where({{...}})`"
+                "`per` leaves out `{label}`, a label of `{series}`: name it, choose one with `.where({{...}})`, or put \
+                 `total`, `highest` or `lowest` around the series"
             ),
         );
     }
-    let labels = if fine { labels.into_iter().collect() } else { all.into_iter().cloned().collect() };
+    let labels = match fine && left_out.is_none() {
+        true => labels.into_iter().collect(),
+        // What follows from the mistake shall not be told as well.
+        false => all.into_iter().cloned().chain(labels).collect::<BTreeSet<_>>().into_iter().collect(),
+    };
     Instance { labels, open, scope, what }
 }
 
@@ -252,7 +269,7 @@ impl Instance {
                 let at = place_of_word(node, &series.name);
                 let message = format!(
                     "`{}` has the label `{label}`, which this scenario's instances do not have: choose one with \
-                     `.where({{...}})`",
+                     `.where({{...}})`, or put `total`, `highest` or `lowest` around it",
                     series.name
                 );
                 report.at(at, message);
