@@ -1148,7 +1148,7 @@ pub struct ListRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DescribeRequest {
-    /// `server`, `incident`, `policy`; `store` and `rollout`, which have no name.
+    /// `server`, `incident`, `policy`; `bundle`, with the name `current`; `store` and `rollout`, which have no name.
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
