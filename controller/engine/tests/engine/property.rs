@@ -38,6 +38,8 @@ fn text(version: u64) -> String {
     text.push_str("scenario: no-cpu\nwhere: { role: web }\nwhen: absent(cpu.busy_ratio)\nmode: observe\n---\n");
     text.push_str("scenario: filling\nwhen: 'avg(disk.used_ratio, \"10s\") > 0.5'\nmode: enforce\nrespond:\n  - do: disk.tidy\n    with: { mount: \"${mount}\" }\n    verify: 'lowest(disk.used_ratio) < 0.4'\n    verify_within: 8s\n---\n");
     text.push_str("scenario: herd\nwhen: total(process.cpu_ratio) > 0.9\nper: [pid]\nmode: enforce\nrespond:\n  - do: process.signal\n    with: { pid: \"${pid}\", signal: TERM }\n    verify: 'total(avg(process.cpu_ratio, \"5s\")) < 0.5'\n    verify_within: 8s\n");
+    text.push_str("---\nscenario: many\nscope: cluster\nwhere: { role: web }\nwhen: 'servers.share(service.up < 0.5 || server.connected == 0) > 0.4'\nfor: 2s\nmode: enforce\nrespond:\n  - do: disk.tidy\n    with: { mount: \"${unit}\" }\n    target: { where: { role: web }, pick: 2, order: lowest cpu.busy_ratio }\n    verify_within: 8s\n  - do: service.restart\n    with: { unit: \"${unit}\" }\n    target: { where: { role: web } }\n    verify: servers.avg(cpu.busy_ratio) < 0.9\n    verify_within: 8s\n");
+    text.push_str("---\nrequest: tidy\nparameters: { mount: text }\nphrases: [\"tidy {mount}\"]\n---\nscenario: tidied\non_request: tidy\nmode: enforce\nrespond:\n  - do: disk.tidy\n    with: { mount: \"${mount}\" }\n    target: request\n");
     if version.is_multiple_of(2) { text.replace("0.9", "0.85") } else { text }
 }
 
@@ -45,7 +47,7 @@ fn turn(w: &mut World, dice: &mut Dice) {
     let name = ["web1", "web2", "web3"][dice.roll(3) as usize];
     let series = SERIES[dice.roll(SERIES.len() as u64) as usize];
     let sensor = ["process", "disk", "service", "cpu"][dice.roll(4) as usize];
-    match dice.roll(19) {
+    match dice.roll(20) {
         0..=3 => w.set(name, series, dice.roll(11) as f64 / 10.0),
         4 => w.remove(name, series),
         5 => w.retire(name, series),
@@ -75,6 +77,10 @@ fn turn(w: &mut World, dice: &mut Dice) {
         17 if dice.roll(3) == 0 => {
             let role = ["web", "db"][dice.roll(2) as usize];
             w.input(Input::Labelled { server: server(name), labels: Labels::new([("role", role)]) });
+        }
+        18 => {
+            // Refused while the same is under way.
+            let _ = w.ask("tidy", &[("mount", ["/a", "/b"][dice.roll(2) as usize])], &["web1", "web2", name]);
         }
         _ => w.pass(dice.roll(400) as i64),
     }

@@ -507,6 +507,32 @@ fn readings_that_change_no_answer_are_not_told_to_the_engine() {
 }
 
 #[test]
+fn windows_and_folds_may_be_asked_of_each_server() {
+    let mut w = cluster(&watching("cluster", "servers.count(min(load.one, \"10s\") > 8) >= 2"), 3);
+    for name in ["web1", "web2", "web3"] {
+        w.set(name, "load.one", 1.0);
+    }
+    w.run(12);
+    for name in ["web1", "web2"] {
+        w.set(name, "load.one", 9.0);
+    }
+    w.run(5);
+    assert!(w.opened().is_empty(), "the windows still hold the time before");
+    w.run(8);
+    assert_eq!(only(&w).labels, Labels::default());
+
+    let mut w = cluster(&watching("cluster", "servers.avg(total(process.cpu_ratio)) > 1"), 2);
+    for (name, pid, ratio) in [("web1", 1, 0.9), ("web1", 2, 0.8), ("web2", 1, 0.1)] {
+        w.set(name, &format!("process.cpu_ratio{{pid=\"{pid}\"}}"), ratio);
+    }
+    w.run(3);
+    assert!(w.opened().is_empty());
+    w.set("web2", "process.cpu_ratio{pid=\"9\"}", 0.5);
+    w.run(2);
+    assert_eq!(only(&w).state, State::Observed);
+}
+
+#[test]
 fn both_kinds_of_scenarios_stand_side_by_side() {
     let text = format!(
         "{}---\nscenario: hot\nwhen: load.one > 8\nmode: observe\n",

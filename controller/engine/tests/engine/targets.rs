@@ -80,6 +80,20 @@ fn unknown_values_come_last_and_ties_go_by_name() {
 }
 
 #[test]
+fn the_order_may_be_a_fold_of_each_server() {
+    let mut w = world(&CALM.replace("highest cpu.busy_ratio", "lowest highest(disk.used_ratio)"));
+    for (name, mount, used) in
+        [("lb1", "/", 0.9), ("lb1", "/a", 0.1), ("lb2", "/", 0.5), ("lb3", "/", 0.4), ("lb3", "/a", 0.6)]
+    {
+        w.set(name, &format!("disk.used_ratio{{mount=\"{mount}\"}}"), used);
+    }
+    w.run(1);
+    ask(&mut w);
+    w.run(2);
+    assert_eq!(went_to(&w), ["lb2"]);
+}
+
+#[test]
 fn servers_that_are_away_are_left_out_when_others_are_there() {
     let mut w = world(&CALM.replace("pick: 1", "pick: 3"));
     w.disconnect("lb2");

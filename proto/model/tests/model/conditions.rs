@@ -1,5 +1,5 @@
 use skynet_model::condition::{
-    Condition, ConditionError, FoldRef, MAX_DEPTH, MAX_OPERATORS, MAX_SOURCE, Measure, Slot, Truth,
+    Aggregate, Condition, ConditionError, FoldRef, MAX_DEPTH, MAX_OPERATORS, MAX_SOURCE, Measure, Slot, Truth,
 };
 
 use crate::catalogue::CATALOGUE;
@@ -173,8 +173,29 @@ fn all_mistakes_of_a_condition_are_told_with_their_places() {
         ("!load.one", "@1 what follows `!` must be true or false, this is a number: compare it, like `... > 0`"),
         ("true ? 1 : false", "@11 `a ? b : c` needs two numbers or two conditions after `?`"),
         (
-            "servers.share(load.one > 1) > 0.5",
-            "@0 `servers.share` (conditions over many servers) is not supported by this release",
+            "servers.share(load.one) > 0.5",
+            "@14 what `servers.share` asks of each server must be true or false, this is a number: compare it, like \
+             `... > 0`",
+        ),
+        (
+            "load.one > 1 && servers.sum(load.one > 1) > 5",
+            "@28 `servers.sum` takes a number of each server, this is true or false: count how many it holds for with \
+             `servers.count(...)`",
+        ),
+        ("servers.count() > 1", "@0 write `servers.count(c)`"),
+        ("servers.avg(load.one, cpu.busy_ratio) > 1", "@0 write `servers.avg(e)`"),
+        (
+            "servers.count(servers.avg(load.one) > 1) > 1",
+            "@14 `servers.avg` cannot stand within another `servers.` function: it would look at one server",
+        ),
+        (
+            "servers.count(1 > 0) > 1",
+            "@0 `servers.count` asks nothing of a server: name a series, like `servers.count(load.one > 8)`",
+        ),
+        ("servers.max(lood.one) > 1", "@12 unknown series `lood.one` (load.one)"),
+        (
+            "servers.share(load.one > 1)",
+            "@0 the condition must be true or false, this is a number: compare it, like `... > 0`",
         ),
         ("servers.shar(load.one > 1) > 0.5", "@0 unknown function `servers.shar` (servers.share)"),
         ("absnt(load.one)", "@0 unknown function `absnt` (absent)"),
@@ -423,4 +444,28 @@ fn compiling_never_panics_on_any_text() {
         }
     };
     std::thread::Builder::new().stack_size(1 << 20).spawn(run).unwrap().join().unwrap();
+}
+
+#[test]
+fn what_is_asked_of_many_servers_is_a_condition_of_its_own() {
+    let source = "servers.share( load.one>1||(cpu.busy_ratio > 0.5) ) >= 0.5 && servers.avg(load.one) < 3";
+    let condition = compile(source);
+    let asked: Vec<(Aggregate, &str, usize)> = condition
+        .slots()
+        .iter()
+        .map(|slot| match slot {
+            Slot::Servers(servers) => (servers.function, servers.of.source(), servers.of.slots().len()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(asked, [(Aggregate::Share, "load.one>1||(cpu.busy_ratio > 0.5)", 2), (Aggregate::Avg, "load.one", 1)]);
+    let Slot::Servers(share) = &condition.slots()[0] else { panic!() };
+    assert_eq!(share.of.eval(&[2.0, U]), Truth::True);
+    assert_eq!(condition.eval(&[0.5, 2.0]), Truth::True);
+    // The same question twice is one slot.
+    assert_eq!(compile("servers.count(load.one > 1) > 1 || servers.count(load.one > 1) == 0").slots().len(), 1);
+    assert_eq!(condition.eval_between(&[(0.5, 0.75), (2.0, 2.0)]), Truth::True);
+    assert_eq!(condition.eval_between(&[(0.25, 0.75), (2.0, 2.0)]), Truth::Unknown);
+    assert_eq!(condition.eval_between(&[(0.25, 0.75), (3.0, 3.0)]), Truth::False);
+    assert_eq!(condition.eval_between(&[(U, U), (2.0, 2.0)]), Truth::Unknown);
 }
