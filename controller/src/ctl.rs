@@ -4,6 +4,7 @@
 //! data: it reaches the terminal only through [`page`] and [`clean()`].
 
 pub mod age;
+mod approve;
 mod args;
 mod clean;
 mod clock;
@@ -17,12 +18,14 @@ mod folder;
 mod get;
 mod link;
 mod logs;
+mod maintenance;
 mod operate;
 pub mod page;
 mod policy;
 mod print;
 mod query;
 mod request;
+mod silence;
 mod store;
 mod tree;
 pub mod words;
@@ -132,6 +135,11 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
         Command::Ack { incident, comment, output } => {
             operate::acknowledge(&mut Link::open(&socket).await?, &incident, &comment, output, printer).await
         }
+        Command::Approve { incident, comment, output } => {
+            approve::run(&mut Link::open(&socket).await?, &incident, &comment, output, printer).await
+        }
+        Command::Silence(what) => silence::run(&mut Link::open(&socket).await?, what, printer).await,
+        Command::Maintenance(what) => maintenance::run(&mut Link::open(&socket).await?, what, printer).await,
         Command::Halt { reason, output } => {
             operate::halt(&mut Link::open(&socket).await?, &reason, output, printer).await
         }

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::maintenance::MaintenanceCommand;
+use super::silence::SilenceCommand;
+
 /// Talks to the Skynet controller of this machine.
 ///
 /// Exit codes: 0 done; 1 failed, or `policy check`, `test` or `verify` found mistakes; 2 wrong usage; 3 the controller
@@ -28,7 +31,7 @@ pub struct Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List servers, incidents, policies or notices.
+    /// List servers, incidents, policies, notices, approvals, silences or maintenance.
     Get {
         /// What to list.
         kind: Kind,
@@ -83,6 +86,23 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Let the step of an incident be done that waits for approval; `get approvals` lists them.
+    Approve {
+        /// The incident's id.
+        incident: String,
+        /// A word to the others.
+        #[arg(short = 'm', long = "message", visible_alias = "comment", value_name = "TEXT", default_value = "")]
+        comment: String,
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Hold notices back for a while; acting goes on.
+    #[command(subcommand)]
+    Silence(SilenceCommand),
+    /// Say that servers are worked on: they are read, nothing is done about them, nobody is told.
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
     /// Stop acting on the whole fleet; reading and telling go on.
     Halt {
         /// Why; the others will read it.
@@ -346,6 +366,15 @@ pub enum Kind {
     /// What people were told.
     #[value(alias = "notice")]
     Notices,
+    /// Steps that wait for approval, or have it and are not done yet.
+    #[value(alias = "approval")]
+    Approvals,
+    /// Silences in force.
+    #[value(alias = "silence")]
+    Silences,
+    /// Maintenance in force.
+    #[value(alias = "maintenances")]
+    Maintenance,
 }
 
 impl Kind {
@@ -357,6 +386,9 @@ impl Kind {
             Self::Incidents => "incidents",
             Self::Policies => "policies",
             Self::Notices => "notices",
+            Self::Approvals => "approvals",
+            Self::Silences => "silences",
+            Self::Maintenance => "maintenance",
         }
     }
 }

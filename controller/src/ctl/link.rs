@@ -121,6 +121,46 @@ impl Link {
         Ok(answered(&self.socket, answer).await?.json)
     }
 
+    /// Approves the step of an incident.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn approve(&mut self, request: v1::ApproveRequest) -> Result<String, Failure> {
+        Ok(answered(&self.socket, self.client.approve(request)).await?.json)
+    }
+
+    /// Adds a silence.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn add_silence(&mut self, request: v1::AddSilenceRequest) -> Result<String, Failure> {
+        Ok(answered(&self.socket, self.client.add_silence(request)).await?.json)
+    }
+
+    /// Ends a silence.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn expire_silence(&mut self, id: String) -> Result<String, Failure> {
+        Ok(answered(&self.socket, self.client.expire_silence(v1::ExpireSilenceRequest { id })).await?.json)
+    }
+
+    /// Begins maintenance.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn start_maintenance(&mut self, request: v1::StartMaintenanceRequest) -> Result<String, Failure> {
+        Ok(answered(&self.socket, self.client.start_maintenance(request)).await?.json)
+    }
+
+    /// Ends maintenance.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn end_maintenance(&mut self, id: String) -> Result<String, Failure> {
+        Ok(answered(&self.socket, self.client.end_maintenance(v1::EndMaintenanceRequest { id })).await?.json)
+    }
+
     /// The past of series.
     ///
     /// # Errors

@@ -19,6 +19,9 @@ use crate::{Engine, Output};
 /// What is added to a command's time before its outcome is given up.
 const GRACE: Span = Span::seconds(30);
 
+/// Servers that cannot go, each with the rail that stops it.
+type Stopped = Vec<(ServerId, (Rail, Stop))>;
+
 /// A step that is to be done: which, how it is written, and its parameters.
 pub(super) struct Task<'a> {
     pub(super) number: u32,
@@ -108,7 +111,7 @@ impl Engine {
         task: &Task<'_>,
         servers: &[ServerId],
         out: &mut Vec<Output>,
-    ) -> Result<(), Vec<(ServerId, (Rail, Stop))>> {
+    ) -> Result<(), Stopped> {
         let mut stopped = Vec::new();
         for server in servers {
             let Some((rail, mut stop)) = self.stop(now, view, task, server) else {
