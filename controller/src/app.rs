@@ -73,6 +73,7 @@ pub fn check(config: &Config) -> anyhow::Result<tls::Credentials> {
         credentials.identity.fleet,
         config.fleet
     );
+    config.trust().map_err(anyhow::Error::msg)?;
     Ok(credentials)
 }
 
@@ -114,7 +115,7 @@ impl App {
         };
         let terms = Terms {
             fleet: config.fleet.clone(),
-            insecure_unsigned: config.insecure_unsigned,
+            trust: config.trust().map_err(anyhow::Error::msg)?,
             catalogue: catalogue::catalogue(),
         };
         Ok(Self { config, terms, credentials, listener, socket, metrics, _lock: lock })
@@ -139,6 +140,12 @@ impl App {
         let store = settings.map(|settings| Store::open(settings, &mut journal));
         journal.compact_if_due();
         let policies = Policies::open(&config.data_dir.join("policy"), &events, &terms)?;
+        if terms.trust.is_insecure() {
+            tracing::warn!(
+                "INSECURE: policy without signatures is taken (insecure_unsigned); only for trying things out"
+            );
+        }
+        let untrusted = policies.untrusted().map(str::to_owned);
         let pending = pending_notices(&events);
         let feed = Arc::new(Feed::default());
         let keep = Keep { age: config.history.keep, bytes: config.history.max_bytes, ..Keep::default() };
@@ -191,6 +198,9 @@ impl App {
             let _ = core_ended.send(result);
         })?;
 
+        if let Some(message) = untrusted {
+            core.tell(Input::Remark { server: None, topic: "policy_refused", message }).await;
+        }
         tokio::spawn(tell_of_history(core.clone(), Arc::clone(&history)));
         let mut copy = None;
         if let Some(store) = store {

@@ -2,6 +2,7 @@
 
 mod history;
 mod offsite;
+pub mod signers;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use skynet_model::name::ServerId;
 use skynet_model::series::{Labels, MAX_LABELS, MAX_TEXT};
+use skynet_model::sign::Trust;
 
 use crate::journal::Address;
 pub use history::HistoryConfig;
@@ -40,6 +42,11 @@ pub struct Config {
     /// How much of the past is kept.
     #[serde(default)]
     pub history: HistoryConfig,
+    /// Whose policy is taken: a file in OpenSSH's `allowed_signers` format. Agents have their own.
+    pub signers: Option<PathBuf>,
+    /// How many of them must sign; a policy may ask for more.
+    #[serde(default = "one")]
+    pub signers_needed: u32,
     /// Whether policies without signatures are taken.
     #[serde(default)]
     pub insecure_unsigned: bool,
@@ -51,6 +58,10 @@ pub struct Config {
     pub credentials: BTreeMap<String, Credential>,
     /// The offsite copy, where there is one.
     pub redis: Option<Offsite>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// `[servers.NAME]`.
@@ -97,6 +108,7 @@ impl Config {
         for path in [&mut config.ca, &mut config.cert, &mut config.key, &mut config.data_dir] {
             *path = folder.join(&*path);
         }
+        config.signers = config.signers.map(|path| folder.join(path));
         for (name, credential) in &mut config.credentials {
             match (&mut credential.file, &credential.url) {
                 (Some(file), None) => *file = folder.join(&*file),
@@ -138,6 +150,15 @@ impl Config {
     #[must_use]
     pub fn labels(&self, server: &ServerId) -> Labels {
         self.servers.get(server).map(|entry| Labels::new(&entry.labels)).unwrap_or_default()
+    }
+
+    /// Whose policy is taken; reads the signers file.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words, with its name.
+    pub fn trust(&self) -> Result<Trust, String> {
+        let signers = self.signers.as_deref().map(signers::read).transpose()?;
+        Trust::new(signers, self.signers_needed, self.insecure_unsigned)
     }
 
     /// The operators' socket.

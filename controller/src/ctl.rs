@@ -4,6 +4,7 @@
 //! data: it reaches the terminal only through [`page`] and [`clean()`].
 
 pub mod age;
+mod approve;
 mod args;
 mod clean;
 mod clock;
@@ -17,12 +18,15 @@ mod folder;
 mod get;
 mod link;
 mod logs;
+mod maintenance;
 mod operate;
 pub mod page;
 mod policy;
 mod print;
 mod query;
+mod request;
 mod server;
+mod silence;
 mod store;
 mod tree;
 pub mod words;
@@ -47,6 +51,9 @@ pub enum Failure {
     /// It was asked for in a way that cannot work.
     #[error("{0}")]
     Usage(String),
+    /// What it was to compare cannot be compared.
+    #[error("{0}")]
+    Trouble(String),
     /// The controller cannot be reached.
     #[error("{0}")]
     Unreachable(String),
@@ -61,7 +68,7 @@ impl Failure {
             // Whoever reads the answer has read enough: `skynetctl logs | head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Failed(_) | Self::Output(_) => 1,
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Trouble(_) => 2,
             Self::Unreachable(_) => 3,
         }
     }
@@ -102,6 +109,26 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
         }
         Command::Query(args) => query::run(&socket, &args, catalogue, printer).await,
         Command::Policy(PolicyCommand::Check { dir, output }) => policy::check(&dir, catalogue, output, printer),
+        Command::Policy(PolicyCommand::Build { dir, out, version, valid, expires, output }) => {
+            let build = policy::Build { dir: &dir, out: &out, version, valid: &valid, expires: expires.as_deref() };
+            policy::build(&socket, &build, catalogue, output, printer).await
+        }
+        Command::Policy(PolicyCommand::Sign { bundle, key, name, output }) => {
+            policy::sign(&bundle, &key, name.as_deref(), output, printer)
+        }
+        Command::Policy(PolicyCommand::Verify { bundle, allowed_signers, signers, output }) => {
+            policy::verify(&bundle, &allowed_signers, signers, catalogue, output, printer)
+        }
+        Command::Policy(PolicyCommand::Test { dir, run, output }) => {
+            policy::test::run(&dir, run.as_deref(), catalogue, output, printer)
+        }
+        Command::Policy(PolicyCommand::Backtest(args)) => {
+            policy::backtest::run(&socket, &args, catalogue, printer).await
+        }
+        Command::Policy(PolicyCommand::Schema { output }) => policy::schema::run(catalogue, output, printer),
+        Command::Policy(PolicyCommand::Diff { from, to, output }) => {
+            policy::diff::run(&socket, &from, &to, catalogue, output, printer).await
+        }
         Command::Policy(PolicyCommand::Push { source, version, insecure_unsigned, output }) => {
             policy::push(&socket, &source, version, insecure_unsigned, catalogue, output, printer).await
         }
@@ -120,9 +147,15 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
         Command::Server(ServerCommand::Label { server, labels, output }) => {
             server::label(&mut Link::open(&socket).await?, &server, &labels, output, printer).await
         }
+        Command::Request(args) => request::run(&mut Link::open(&socket).await?, &args, printer).await,
         Command::Ack { incident, comment, output } => {
             operate::acknowledge(&mut Link::open(&socket).await?, &incident, &comment, output, printer).await
         }
+        Command::Approve { incident, comment, output } => {
+            approve::run(&mut Link::open(&socket).await?, &incident, &comment, output, printer).await
+        }
+        Command::Silence(what) => silence::run(&mut Link::open(&socket).await?, what, printer).await,
+        Command::Maintenance(what) => maintenance::run(&mut Link::open(&socket).await?, what, printer).await,
         Command::Halt { reason, output } => {
             operate::halt(&mut Link::open(&socket).await?, &reason, output, printer).await
         }

@@ -1,8 +1,10 @@
 //! Policy versions: checked, stored, and the one in force.
 //!
-//! A bundle is on disk before the event that activates it or begins its rollout, so that a restart always finds what the
-//! log names. Bundles of these are at hand: the one in force, the one that was offered last, and for readers the last
-//! [`KEPT`].
+//! A bundle and its signatures are on disk before the event that activates it or begins its rollout, so that a restart
+//! always finds what the log names. Signatures are checked before a bundle is parsed, at a push and again at every start.
+//! Bundles of these are at hand: the one in force, the one that was offered last, and for readers the last [`KEPT`].
+
+mod signatures;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,7 +13,8 @@ use std::sync::Arc;
 
 use skynet_model::catalogue::Catalogue;
 use skynet_model::event::{Event, EventBody};
-use skynet_model::policy::{Bundle, Policy, load};
+use skynet_model::policy::{Bundle, MAX_BUNDLE_BYTES, Policy, load};
+use skynet_model::sign::{POLICY_NAMESPACE, SignatureError, Signer, Trust};
 use skynet_model::time::Timestamp;
 
 /// Versions whose bundles are kept.
@@ -42,8 +45,14 @@ pub struct Candidate {
     pub version: u64,
     /// SHA-256 of the bundle, hex.
     pub digest: String,
+    /// When its actions stop.
+    pub expires: Timestamp,
     /// The bundle.
     pub bytes: Vec<u8>,
+    /// Its signatures as they came, armored: agents check them for themselves.
+    pub signatures: Vec<Vec<u8>>,
+    /// Whose signatures were good; nobody's where anybody may push.
+    pub signers: Vec<Signer>,
     /// What it says.
     pub policy: Arc<Policy>,
 }
@@ -53,8 +62,8 @@ pub struct Candidate {
 pub struct Terms {
     /// The fleet's name.
     pub fleet: String,
-    /// Whether unsigned policy is taken.
-    pub insecure_unsigned: bool,
+    /// Whose policy is taken.
+    pub trust: Trust,
     /// What sensors and actions there are.
     pub catalogue: &'static Catalogue,
 }
@@ -64,32 +73,45 @@ impl Terms {
     ///
     /// # Errors
     /// [`PolicyError`], with all mistakes of the policy.
-    pub fn check(&self, bytes: Vec<u8>, insecure_unsigned: bool, now: Timestamp) -> Result<Candidate, PolicyError> {
-        if !self.insecure_unsigned {
+    pub fn check(
+        &self,
+        bytes: Vec<u8>,
+        signatures: Vec<Vec<u8>>,
+        insecure_unsigned: bool,
+        now: Timestamp,
+    ) -> Result<Candidate, PolicyError> {
+        if self.trust.is_insecure() && !insecure_unsigned {
             return Err(PolicyError::Refused(
-                "this controller takes no unsigned policy, and this release cannot verify signatures; to try things \
-                 out, set insecure_unsigned = true in its configuration"
+                "this controller checks no signatures (insecure_unsigned = true); push it with --insecure-unsigned if \
+                 that is meant"
                     .to_owned(),
             ));
         }
-        if !insecure_unsigned {
-            return Err(PolicyError::Refused(
-                "the policy is not signed; push it with --insecure-unsigned if that is meant".to_owned(),
-            ));
-        }
-        let candidate = self.read(bytes)?;
-        if candidate.1 <= now {
-            return Err(PolicyError::Invalid(format!("the bundle expired at {}; build it again", candidate.1)));
-        }
-        Ok(candidate.0)
+        self.read(bytes, signatures, now, Some(now))
     }
 
-    /// Reads a bundle; gives when it expires, too.
-    fn read(&self, bytes: Vec<u8>) -> Result<(Candidate, Timestamp), PolicyError> {
+    /// Reads a bundle: size, signatures as they were at `signed`, form, fleet, expiry where it counts, content, and the
+    /// number of signers the policy itself asks for.
+    fn read(
+        &self,
+        bytes: Vec<u8>,
+        signatures: Vec<Vec<u8>>,
+        signed: Timestamp,
+        expires_after: Option<Timestamp>,
+    ) -> Result<Candidate, PolicyError> {
+        if bytes.len() > MAX_BUNDLE_BYTES {
+            let message = format!("the bundle has {} bytes; at most {MAX_BUNDLE_BYTES} are taken", bytes.len());
+            return Err(PolicyError::Invalid(message));
+        }
+        let unsigned = |error: SignatureError| PolicyError::Refused(format!("the policy's signatures: {error}"));
+        let signers = self.trust.check(POLICY_NAMESPACE, &bytes, &signatures, signed).map_err(unsigned)?;
         let bundle = Bundle::decode(&bytes).map_err(|e| PolicyError::Invalid(e.to_string()))?;
         if bundle.fleet != self.fleet {
             let message = format!("the bundle is for fleet `{}`; this is fleet `{}`", bundle.fleet, self.fleet);
             return Err(PolicyError::Invalid(message));
+        }
+        if expires_after.is_some_and(|now| bundle.expires <= now) {
+            return Err(PolicyError::Invalid(format!("the bundle expired at {}; build it again", bundle.expires)));
         }
         let catalogue = self.catalogue;
         let files = bundle.files;
@@ -107,8 +129,10 @@ impl Terms {
             }
             PolicyError::Invalid(lines.join("\n"))
         })?;
+        self.trust.enough(&signers, policy.fleet.signers).map_err(unsigned)?;
         let digest = Bundle::digest(&bytes);
-        Ok((Candidate { version: bundle.version, digest, bytes, policy: Arc::new(policy) }, bundle.expires))
+        let (version, expires) = (bundle.version, bundle.expires);
+        Ok(Candidate { version, digest, expires, bytes, signatures, signers, policy: Arc::new(policy) })
     }
 }
 
@@ -136,6 +160,8 @@ pub struct Version {
     pub by: String,
     /// Its scenarios; empty when its bundle is not kept any more.
     pub scenarios: Vec<String>,
+    /// Whose signatures are good; empty as well where anybody may push.
+    pub signers: Vec<Signer>,
 }
 
 /// The store.
@@ -148,6 +174,7 @@ pub struct Policies {
     offered: Option<Arc<Candidate>>,
     /// The highest version that any server was given.
     highest: u64,
+    untrusted: Option<String>,
 }
 
 fn file_name(version: u64, digest: &str) -> String {
@@ -166,14 +193,21 @@ impl Policies {
     pub fn open(folder: &Path, events: &[Event], terms: &Terms) -> Result<Self, PolicyError> {
         let storage = |e: io::Error| PolicyError::Storage(format!("cannot open {}: {e}", folder.display()));
         std::fs::create_dir_all(folder).map_err(storage)?;
-        let mut store = Self { folder: folder.to_owned(), versions: Vec::new(), current: None, offered: None, highest: 0 };
-        let mut offered: Option<(u64, &str)> = None;
+        let mut store = Self {
+            folder: folder.to_owned(),
+            versions: Vec::new(),
+            current: None,
+            offered: None,
+            highest: 0,
+            untrusted: None,
+        };
+        let mut offered: Option<(u64, &str, Timestamp)> = None;
         for event in events {
             if let EventBody::RolloutStarted { version, digest, .. } = &event.body {
-                offered = Some((*version, digest));
+                offered = Some((*version, digest, event.time));
                 store.highest = store.highest.max(*version);
             } else if let EventBody::PolicyActivated { version, digest, by } = &event.body {
-                offered = offered.filter(|(offered, _)| offered != version);
+                offered = offered.filter(|(offered, ..)| offered != version);
                 store.highest = store.highest.max(*version);
                 store.versions.push(Version {
                     version: *version,
@@ -181,21 +215,23 @@ impl Policies {
                     activated: event.time,
                     by: by.clone(),
                     scenarios: Vec::new(),
+                    signers: Vec::new(),
                 });
             }
         }
-        let read_as = |version: u64, digest: &str| -> Result<Candidate, PolicyError> {
+        let read_as = |version: u64, digest: &str, taken: Timestamp| -> Result<Candidate, PolicyError> {
             let path = folder.join(file_name(version, digest));
             let bytes = std::fs::read(&path).map_err(|e| PolicyError::Storage(e.to_string()))?;
-            let candidate = terms.read(bytes)?.0;
-            if candidate.digest != digest {
+            if Bundle::digest(&bytes) != digest {
                 return Err(PolicyError::Invalid("its content is not what was activated".to_owned()));
             }
-            Ok(candidate)
+            let signatures = signatures::read(folder, version, digest)?;
+            // A key that has ended since signed it while it was good.
+            terms.read(bytes, signatures, taken, None)
         };
-        let read = |version: &Version| read_as(version.version, &version.digest);
+        let read = |version: &Version| read_as(version.version, &version.digest, version.activated);
         // Without it its rollout ends, and every server goes back: nothing that is in force is lost.
-        store.offered = offered.and_then(|(version, digest)| match read_as(version, digest) {
+        store.offered = offered.and_then(|(version, digest, taken)| match read_as(version, digest, taken) {
             Ok(candidate) => Some(Arc::new(candidate)),
             Err(error) => {
                 tracing::warn!("policy {version} was rolled out, and its bundle cannot be used: {error}");
@@ -204,22 +240,41 @@ impl Policies {
         });
         let older = store.versions.len().saturating_sub(1);
         for version in store.versions[..older].iter_mut().rev().take(KEPT - 1) {
-            version.scenarios = read(version).map(|candidate| scenarios(&candidate.policy)).unwrap_or_default();
+            if let Ok(candidate) = read(version) {
+                (version.scenarios, version.signers) = (scenarios(&candidate.policy), candidate.signers);
+            }
         }
         if let Some(version) = store.versions.last_mut() {
-            let candidate = read(version).map_err(|error| {
-                let path = folder.join(file_name(version.version, &version.digest));
-                PolicyError::Storage(format!(
-                    "policy {} is in force by the journal, but {} cannot be used: {error}; restore that file",
-                    version.version,
-                    path.display()
-                ))
-            })?;
-            version.scenarios = scenarios(&candidate.policy);
-            let (activated, by) = (version.activated, version.by.clone());
-            store.current = Some(Arc::new(Active { candidate: Arc::new(candidate), activated, by }));
+            let path = folder.join(file_name(version.version, &version.digest));
+            match read(version) {
+                Ok(candidate) => {
+                    (version.scenarios, version.signers) = (scenarios(&candidate.policy), candidate.signers.clone());
+                    let (activated, by) = (version.activated, version.by.clone());
+                    store.current = Some(Arc::new(Active { candidate: Arc::new(candidate), activated, by }));
+                }
+                Err(PolicyError::Refused(error)) => {
+                    store.untrusted = Some(format!(
+                        "policy {} was in force, and is not any more: {error}. Nothing is done until a newer one is \
+                         signed and pushed",
+                        version.version
+                    ));
+                }
+                Err(error) => {
+                    return Err(PolicyError::Storage(format!(
+                        "policy {} is in force by the journal, but {} cannot be used: {error}; restore that file",
+                        version.version,
+                        path.display()
+                    )));
+                }
+            }
         }
         Ok(store)
+    }
+
+    /// Why what was in force before this start is not in force: its signatures do not do any more.
+    #[must_use]
+    pub fn untrusted(&self) -> Option<&str> {
+        self.untrusted.as_deref()
     }
 
     /// The policy in force.
@@ -248,6 +303,7 @@ impl Policies {
             );
             return Err(PolicyError::Refused(message));
         }
+        signatures::write(&self.folder, candidate)?;
         let path = self.folder.join(file_name(candidate.version, &candidate.digest));
         let temporary = self.folder.join("new.tmp");
         let write = || -> io::Result<()> {
@@ -296,6 +352,7 @@ impl Policies {
             activated,
             by: by.clone(),
             scenarios: scenarios(&candidate.policy),
+            signers: candidate.signers.clone(),
         });
         if let Some(old) = self.versions.len().checked_sub(KEPT + 1).map(|i| &mut self.versions[i]) {
             let path = self.folder.join(file_name(old.version, &old.digest));
@@ -303,6 +360,7 @@ impl Policies {
             if let Err(error) = std::fs::remove_file(&path) {
                 tracing::debug!("cannot delete {}: {error}", path.display());
             }
+            signatures::remove(&self.folder, old.version, &old.digest);
         }
         let active = Arc::new(Active { candidate, activated, by });
         self.current = Some(Arc::clone(&active));

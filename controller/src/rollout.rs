@@ -20,7 +20,7 @@ use skynet_model::time::{Span, Timestamp};
 
 pub use gate::{Measure, Verdict, judge};
 pub use plan::{Member, waves};
-pub use state::{Ended, Order, Run, Seen, State, Stand};
+pub use state::{Ended, Order, Run, Seen, Stand, State};
 
 /// How often [`advance`] is due while a rollout is under way.
 pub const EVERY: Span = Span::seconds(1);

@@ -100,7 +100,9 @@ fn plain(kind: Option<v1::value::Kind>) -> Result<Value, WireError> {
         Some(Kind::Text(text)) => Ok(Value::Text(text)),
         Some(Kind::Truth(truth)) => Ok(Value::Bool(truth)),
         Some(Kind::Number(number)) => Ok(Value::Int(number)),
-        Some(Kind::SpanMs(ms)) => Ok(Value::Duration(Span(ms))),
+        Some(Kind::SpanMs(ms)) if ms >= 0 => Ok(Value::Duration(Span(ms))),
+        // It has no text: whoever is told it as text could not read it.
+        Some(Kind::SpanMs(ms)) => Err(WireError::malformed(format!("a duration of {ms} ms"))),
         Some(Kind::List(_)) => Err(WireError::malformed("a list within a list")),
         None => Err(WireError::malformed("a value of no known kind")),
     }

@@ -82,6 +82,7 @@ fn what_agents_send_reads_for_ever() {
             wall_ms: 1_793_500_000_000,
             boot_ms: 456_000,
             system: None,
+            ..v1::Hello::default()
         }),
     );
     up(

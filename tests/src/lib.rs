@@ -7,6 +7,7 @@ pub mod load;
 pub mod peers;
 pub mod redis;
 pub mod relay;
+pub mod signing;
 pub mod sim;
 
 use std::path::PathBuf;

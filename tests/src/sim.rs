@@ -9,10 +9,12 @@ mod fleet;
 pub mod host;
 mod node;
 mod rng;
+mod rollout;
 mod server;
 mod world;
 
-pub use fleet::{Bad, Course, Fleet, policy as fleet_policy};
+pub use fleet::{Figures, Fleet, Rails};
+pub use rollout::{Bad, Course, Rollout, policy as rollout_policy};
 pub use rng::Rng;
 pub use world::{Report, World};
 

@@ -216,9 +216,7 @@ fn go_back(back: v1::PolicyReturn) -> Effect {
     let (version, digest) = (back.version, cut(&back.digest, 64).to_owned());
     match labels_from_wire(&back.labels) {
         Ok(labels) => Effect::Return { version, digest, labels },
-        Err(error) => {
-            Effect::Send(Box::new(Up::Policy(v1::PolicyStatus { version, digest, error: error.message })))
-        }
+        Err(error) => Effect::Send(Box::new(Up::Policy(v1::PolicyStatus { version, digest, error: error.message }))),
     }
 }
 

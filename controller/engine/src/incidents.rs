@@ -2,22 +2,29 @@
 //! no input: it reads the incident, the conditions and the clock, and does what is due. Live course, wake-up and
 //! restart are one path.
 
+mod alarms;
 mod book;
+mod brakes;
+pub(crate) mod breach;
 mod history;
 mod ids;
+pub(crate) mod orders;
 mod proof;
 pub(crate) mod rails;
+mod reach;
 mod requests;
+pub(crate) mod standing;
 mod steps;
 mod story;
 mod targets;
+mod telling;
 
 use std::sync::Arc;
 
 use skynet_model::catalogue::Risk;
 use skynet_model::command::Status;
 use skynet_model::event::EventBody;
-use skynet_model::incident::{Incident, State, StepRecord};
+use skynet_model::incident::{Incident, Rail, State, StepRecord};
 use skynet_model::name::IncidentId;
 use skynet_model::policy::{Mode, Scenario};
 use skynet_model::time::Timestamp;
@@ -28,10 +35,9 @@ pub use requests::Asking;
 use crate::evaluator::{Look, Site};
 use crate::timers::Timer;
 use crate::{Engine, Output};
-use rails::AT_ONCE;
 
 /// Whether an incident has moved.
-enum Step {
+pub(crate) enum Step {
     /// Look again: its state has changed.
     Moved,
     /// Nothing to do until then, or until something changes.
@@ -161,14 +167,15 @@ impl Engine {
     }
 
     fn end_step(&mut self, now: Timestamp, record: &StepRecord, verified: bool, reason: String, out: &mut Vec<Output>) {
-        let was_full = record.risk > Risk::Reversible && self.book.in_flight(&record.command.scenario) >= AT_ONCE;
         let (incident, command) = (record.command.incident.clone(), record.command.id.clone());
         if let Some(incident) = self.book.incidents.get(&incident) {
             self.evaluator.unwatch(incident, now, &mut self.timers);
         }
         self.emit(now, EventBody::StepEnded { incident, command, verified, reason }, out);
-        if was_full {
-            self.recheck(|i| i.scenario == record.command.scenario);
+        if record.risk > Risk::Reversible {
+            // One server less is acted on: another may have its turn.
+            let waits = |rail| matches!(rail, Rail::Rate | Rail::BlastRadius | Rail::Destructive);
+            self.recheck(|i| i.hold.as_ref().is_some_and(|h| waits(h.rail)));
         }
     }
 
@@ -178,22 +185,13 @@ impl Engine {
         let readings = self.evaluator.readings(incident);
         self.emit(now, EventBody::IncidentChanged { incident: id.clone(), state, reason, readings }, out);
         self.tell(now, id, out);
+        for lead in self.book.alarms.over() {
+            self.tell(now, &lead, out);
+        }
+        self.mind_breaker(now, out);
         let Some(incident) = self.book.incidents.get(id).filter(|i| i.state.is_end()).cloned() else { return };
         self.timers.set(Timer::Incident(id.clone()), None);
         self.evaluator.poke(&incident, now, &mut self.timers);
-    }
-
-    /// Raises the notice a person has yet to hear.
-    pub(crate) fn tell(&mut self, now: Timestamp, id: &IncidentId, out: &mut Vec<Output>) {
-        if !self.book.untold.contains(id) {
-            return;
-        }
-        let Some(incident) = self.book.incidents.get(id) else { return };
-        let site = self.evaluator.site(incident);
-        let scenario = site.and_then(|site| self.evaluator.scenario(site));
-        if let Some(notice) = story::notice(incident, scenario.as_deref(), self.policy.as_deref(), now) {
-            self.emit(now, EventBody::NoticeRaised { notice: Box::new(notice) }, out);
-        }
     }
 
     /// Looks again at incidents with something to be done: what held it may have gone.
@@ -219,7 +217,7 @@ impl Engine {
 }
 
 /// Whether a step may have had an effect.
-fn may_have_worked(step: &StepRecord) -> bool {
+pub(crate) fn may_have_worked(step: &StepRecord) -> bool {
     step.outcome.as_ref().is_none_or(|o| !matches!(o.status, Status::Refused | Status::Expired))
 }
 

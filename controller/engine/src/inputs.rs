@@ -7,8 +7,10 @@ use skynet_model::event::EventBody;
 use skynet_model::incident::{Rail, StepRecord};
 use skynet_model::name::{CommandId, ServerId};
 use skynet_model::series::Labels;
+use skynet_model::sign::is_breach;
 use skynet_model::time::{Span, Timestamp};
 
+use crate::incidents::breach::Asked;
 use crate::{Engine, Input, Output, await_server};
 
 impl Engine {
@@ -48,14 +50,46 @@ impl Engine {
             Input::PolicyStatus { server, version, error } => {
                 let status = Some((version, error.clone()));
                 if self.book.servers.get(&server).is_some_and(|s| s.policy != status) {
-                    self.emit(now, EventBody::ServerPolicy { server, version, error }, out);
+                    let told = EventBody::ServerPolicy { server: server.clone(), version, error: error.clone() };
+                    self.emit(now, told, out);
+                    if let Some(reason) = error.filter(|reason| is_breach(reason)) {
+                        self.breach(now, Asked::Policy, &server, version, &reason, out);
+                    }
                 }
             }
             Input::Acknowledge { incident, by, comment } => {
                 if self.book.incidents.get(&incident).is_some_and(|i| !i.state.is_end()) {
-                    self.todo.push_back(incident.clone());
+                    let id = incident.clone();
+                    self.todo.push_back(id.clone());
                     self.emit(now, EventBody::IncidentAcknowledged { incident, by, comment }, out);
+                    self.tell(now, &id, out);
                 }
+            }
+            Input::Approve { incident, by, comment } => self.approve(now, &incident, by, comment, out),
+            Input::Silence(silence) => {
+                self.emit(now, EventBody::SilenceAdded { silence }, out);
+                self.tell_all(now, out);
+            }
+            Input::ExpireSilence { id, by } => {
+                if self.book.standing.has(&id) {
+                    self.emit(now, EventBody::SilenceExpired { id, by }, out);
+                    self.tell_all(now, out);
+                }
+            }
+            Input::StartMaintenance(maintenance) => {
+                self.emit(now, EventBody::MaintenanceStarted { maintenance }, out);
+                self.maintenance_changed(now, out);
+            }
+            Input::EndMaintenance { id, by } => {
+                if self.book.standing.has(&id) {
+                    self.emit(now, EventBody::MaintenanceEnded { id, by }, out);
+                    self.maintenance_changed(now, out);
+                }
+            }
+            Input::Term { version, activated, expires } => {
+                self.term = Some((version, activated, expires));
+                self.mind_expiry(now, out);
+                self.recheck(|i| i.hold.as_ref().is_some_and(|h| h.rail == Rail::Expired));
             }
             Input::Halt { by, reason } => {
                 if self.book.halted.is_none() {
@@ -91,10 +125,12 @@ impl Engine {
             return;
         }
         self.emit(now, EventBody::ServerLabelled { server: server.clone(), labels: labels.clone(), by }, out);
+        self.tell_all(now, out);
         self.evaluator.label(&server, &labels, now, &mut self.timers);
         if known.is_none() {
             await_server(&self.evaluator, &mut self.timers, &server, now);
         }
+        self.evaluator.exclude(&server, self.book.in_maintenance(&server, now).is_some());
         self.resume_all_of(now, &server);
         // A step may have waited for a server with these labels.
         self.recheck(|i| i.server().is_none());
@@ -156,12 +192,15 @@ impl Engine {
     fn outcome(&mut self, now: Timestamp, server: &ServerId, outcome: Outcome, out: &mut Vec<Output>) {
         let Some(id) = self.book.issue(&outcome.command).map(|issue| issue.incident.clone()) else { return };
         let Some(incident) = self.book.incidents.get(&id) else { return };
-        let is_open = |s: &StepRecord| {
-            s.command.id == outcome.command && s.command.server == *server && s.outcome.is_none()
-        };
-        if incident.steps.iter().any(is_open) {
-            self.emit(now, EventBody::CommandEnded { incident: id.clone(), outcome }, out);
-            self.todo.push_back(id);
+        let is_open =
+            |s: &&StepRecord| s.command.id == outcome.command && s.command.server == *server && s.outcome.is_none();
+        let Some(version) = incident.steps.iter().find(is_open).map(|step| step.command.policy) else { return };
+        let breach = outcome.status == Status::Refused && is_breach(&outcome.message);
+        let reason = breach.then(|| outcome.message.clone());
+        self.emit(now, EventBody::CommandEnded { incident: id.clone(), outcome }, out);
+        self.todo.push_back(id);
+        if let Some(reason) = reason {
+            self.breach(now, Asked::Command, server, version, &reason, out);
         }
     }
 }

@@ -15,16 +15,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use skynet_model::event::{Event, EventBody};
-use skynet_model::incident::{Incident, State};
+use skynet_model::incident::{Incident, Rail, State};
 use skynet_model::name::{IncidentId, ServerId};
 use skynet_model::policy::{Policy, Scenario};
 use skynet_model::time::{Span, Timestamp};
 
-use evaluator::{Evaluator, Firing, MAX_INSTANCES, MAX_SERIES, Signal, Site, Spot};
-pub use evaluator::{Hot, Seat};
+use evaluator::{Evaluator, Firing, MAX_INSTANCES, MAX_SERIES, MAX_WINDOWS, Signal, Site, Spot};
+pub use evaluator::{Hot, Past, Seat};
 pub use incidents::Asking;
 use incidents::Book;
+pub use incidents::orders::{Awaiting, MAX_MAINTENANCE, MAX_SILENCE};
 use incidents::rails::{Settings, Startup};
+pub use incidents::standing::Approval;
 use timers::{Timer, Timers};
 pub use words::{Input, Output, Sweep, SweepEnd};
 
@@ -43,6 +45,10 @@ pub struct Engine {
     settings: Settings,
     startup: Startup,
     journal_blocked: bool,
+    /// The version in force, since when, and when it expires.
+    term: Option<(u64, Timestamp, Timestamp)>,
+    /// The rail that is left out, in tests.
+    without: Option<Rail>,
     /// Incidents to be advanced.
     todo: VecDeque<IncidentId>,
 }
@@ -52,6 +58,19 @@ impl Engine {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The rails that may hold a step back, in the order they are asked.
+    #[must_use]
+    pub fn rails() -> Vec<Rail> {
+        incidents::rails::RAILS.iter().map(|(rail, _)| *rail).collect()
+    }
+
+    /// The same without one rail: tests show by it what the rail is there for.
+    #[cfg(feature = "mutation")]
+    #[must_use]
+    pub fn without_rail(self, rail: Rail) -> Self {
+        Self { without: Some(rail), ..self }
     }
 
     /// Folds one journalled event.
@@ -69,6 +88,7 @@ impl Engine {
         }
         let wait = (!self.startup.is_over()).then(|| now.plus(STARTUP_PATIENCE));
         self.timers.set(Timer::Startup, wait);
+        self.count_members(now);
     }
 
     /// Puts a policy in force (after its `PolicyActivated` event is journalled, and after replay): the fleet's rails and
@@ -76,6 +96,7 @@ impl Engine {
     pub fn set_policy(&mut self, now: Timestamp, version: u64, policy: Arc<Policy>, out: &mut Vec<Output>) {
         self.version = version;
         self.settings = Settings::of(&policy.fleet.rails);
+        self.startup.share = Some(self.settings.startup_share);
         let live = self.book.live();
         let follows = |own: Option<u64>| own.is_none_or(|own| own == version);
         let kept = self.still_run(&policy, |server| {
@@ -86,9 +107,9 @@ impl Engine {
         for id in live {
             self.resume(now, &id);
         }
-        for id in self.book.untold.clone() {
-            self.tell(now, &id, out);
-        }
+        self.maintenance_changed(now, out);
+        self.mind_breaker(now, out);
+        self.mind_expiry(now, out);
         self.pump(now, out);
     }
 
@@ -227,11 +248,23 @@ impl Engine {
 
     /// Follows up what the evaluator found until nothing moves any more.
     fn pump(&mut self, now: Timestamp, out: &mut Vec<Output>) {
-        while !self.evaluator.signals.is_empty() || !self.todo.is_empty() {
+        loop {
+            self.evaluator.gather(now, &mut self.timers);
+            if self.evaluator.signals.is_empty() && self.todo.is_empty() {
+                return;
+            }
             for signal in std::mem::take(&mut self.evaluator.signals) {
                 match signal {
                     Signal::Fire { server, instance } => {
                         self.open(now, Site::Server(Spot { server, instance }), out);
+                    }
+                    Signal::Together { group } => self.open(now, Site::Group(group), out),
+                    Signal::SetsCapped { scenario, name } => {
+                        let message = format!(
+                            "{scenario} has more label sets on {name} than are kept; the rest is not watched: narrow it \
+                             with `where`"
+                        );
+                        self.remark(now, None, "sets_capped", message, out);
                     }
                     Signal::Moved(id) => self.todo.push_back(id),
                     Signal::InstancesCapped { server, scenario } => {
@@ -246,6 +279,13 @@ impl Engine {
                             "{server} has more than {MAX_SERIES} series; the rest is not watched: run fewer sensors"
                         );
                         self.remark(now, Some(server), "series_capped", message, out);
+                    }
+                    Signal::WindowsCapped { server } => {
+                        let message = format!(
+                            "conditions look back over more than {MAX_WINDOWS} series of {server}; the rest is unknown: \
+                             choose label sets with `where`"
+                        );
+                        self.remark(now, Some(server), "windows_capped", message, out);
                     }
                 }
             }
@@ -284,6 +324,10 @@ impl Engine {
                 Timer::Instance { server, instance } => {
                     self.evaluator.with_number(server, now, &mut self.timers, |s, pass| s.look_again(instance, pass));
                 }
+                Timer::Group { group } => self.evaluator.groups.look_again(group),
+                Timer::Maintenance => self.maintenance_changed(now, out),
+                Timer::Expiry => self.mind_expiry(now, out),
+                Timer::Tell(id) => self.tell(now, &id, out),
                 Timer::Incident(id) => self.todo.push_back(id),
             }
             self.pump(now, out);

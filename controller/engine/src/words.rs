@@ -2,6 +2,7 @@
 
 use skynet_model::command::{Command, LedgerEntry, Outcome};
 use skynet_model::event::EventBody;
+use skynet_model::incident::{Maintenance, Silence};
 use skynet_model::name::{IncidentId, ServerId};
 use skynet_model::series::{Labels, SeriesKey};
 use skynet_model::time::{Span, Timestamp};
@@ -94,6 +95,44 @@ pub enum Input {
         /// What they say.
         comment: String,
     },
+    /// An operator lets the step be done that waits for approval. Check with [`crate::Engine::approvable`] first: what
+    /// does not wait is passed over.
+    Approve {
+        /// Which incident.
+        incident: IncidentId,
+        /// Who.
+        by: String,
+        /// What they say.
+        comment: String,
+    },
+    /// Notices that match are held back: as [`crate::Engine::silence`] made it.
+    Silence(Silence),
+    /// A silence ends before its time.
+    ExpireSilence {
+        /// Which.
+        id: String,
+        /// Who.
+        by: String,
+    },
+    /// Servers are worked on: as [`crate::Engine::maintenance`] made it.
+    StartMaintenance(Maintenance),
+    /// Maintenance ends before its time.
+    EndMaintenance {
+        /// Which.
+        id: String,
+        /// Who.
+        by: String,
+    },
+    /// How long a policy holds: told before [`crate::Engine::set_policy`] puts it in force, so that nothing is done under
+    /// one that has expired. Without it, it never expires.
+    Term {
+        /// Its version.
+        version: u64,
+        /// Since when it is in force.
+        activated: Timestamp,
+        /// When its actions stop.
+        expires: Timestamp,
+    },
     /// The local latch.
     Halt {
         /// Who.
@@ -101,7 +140,7 @@ pub enum Input {
         /// Why.
         reason: String,
     },
-    /// The local latch is released; also ends the startup wait.
+    /// The local latch is released; also closes the fleet breaker and ends the startup wait.
     Resume {
         /// Who.
         by: String,

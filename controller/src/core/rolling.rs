@@ -30,16 +30,18 @@ impl Core {
             PolicyError::Invalid(_) | PolicyError::Refused(_) => Refused::Precondition(error.to_string()),
         })?;
         let (version, digest) = (candidate.version, candidate.digest.clone());
+        let signed_by = json!(candidate.signers);
         let plan = rollout::waves(&self.members(), &candidate.policy.fleet.waves);
         if plan.is_empty() || rollout::is_at_once(&candidate.policy, self.rollout.base()) {
-            let pushed = json!({ "version": version, "digest": &digest, "waves": [] });
+            let pushed = json!({ "version": version, "digest": &digest, "waves": [], "signed_by": signed_by });
             self.event(now, EventBody::PolicyActivated { version, digest, by: by.clone() });
             self.effects.push_back(Effect::Activate(candidate, by));
             return Ok(pushed);
         }
         let sizes: Vec<usize> = plan.iter().map(Vec::len).collect();
         let soak = candidate.policy.fleet.soak;
-        let pushed = json!({ "version": version, "digest": &digest, "waves": sizes, "soak": soak });
+        let pushed =
+            json!({ "version": version, "digest": &digest, "waves": sizes, "soak": soak, "signed_by": signed_by });
         self.parts.policies.offer(candidate);
         self.event(now, EventBody::RolloutStarted { version, digest, by, waves: plan, soak });
         self.roll_at = now;
@@ -58,7 +60,9 @@ impl Core {
 
     pub(super) fn steer(&mut self, now: Timestamp, what: Steer, by: String) -> Answer {
         let Some(run) = self.rollout.under_way() else {
-            return Err(Refused::Precondition("no rollout is under way; `skynetctl policy status` shows the last".into()));
+            return Err(Refused::Precondition(
+                "no rollout is under way; `skynetctl policy status` shows the last".into(),
+            ));
         };
         let version = run.version;
         let (is_paused, answer) = (run.paused.is_some(), |word: &str| json!({ "version": version, "rollout": word }));
@@ -176,13 +180,14 @@ impl Core {
         let labels = convert::labels_to_wire(&entry.labels);
         // A version of another text is none that we know.
         let digest_of = |version: u64| policies.bundle(version).map(|candidate| candidate.digest.as_str());
-        let same = |version: &u64| digest_of(*version).is_none_or(|digest| entry.policy_digest.as_deref() == Some(digest));
+        let same =
+            |version: &u64| digest_of(*version).is_none_or(|digest| entry.policy_digest.as_deref() == Some(digest));
         let order = self.rollout.order(server, entry.policy_version.filter(same));
         let relabelled = entry.policy_version.filter(|_| entry.told_labels.as_ref() != Some(&entry.labels));
         let push = |version: u64| {
             let candidate = policies.bundle(version)?;
-            let bundle = candidate.bytes.clone();
-            Some(Body::Policy(v1::PolicyPush { bundle, signatures: Vec::new(), labels: labels.clone() }))
+            let (bundle, signatures) = (candidate.bytes.clone(), candidate.signatures.clone());
+            Some(Body::Policy(v1::PolicyPush { bundle, signatures, labels: labels.clone() }))
         };
         let body = match order {
             Some(rollout::Order::Push(version)) => push(version),

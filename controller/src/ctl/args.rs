@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::maintenance::MaintenanceCommand;
+use super::silence::SilenceCommand;
+
 /// Talks to the Skynet controller of this machine.
 ///
-/// Exit codes: 0 done; 1 failed, or `policy check` found mistakes; 2 wrong usage; 3 the controller cannot be reached.
+/// Exit codes: 0 done; 1 failed, or `policy check`, `test` or `verify` found mistakes; 2 wrong usage; 3 the controller
+/// cannot be reached.
 #[derive(Debug, Parser)]
 #[command(name = "skynetctl", version, arg_required_else_help = true, max_term_width = 110)]
 pub struct Args {
@@ -27,7 +31,7 @@ pub struct Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List servers, incidents, policies or notices.
+    /// List servers, incidents, policies, notices, approvals, silences or maintenance.
     Get {
         /// What to list.
         kind: Kind,
@@ -72,6 +76,8 @@ pub enum Command {
     /// What operators say of a server.
     #[command(subcommand)]
     Server(ServerCommand),
+    /// Ask for something that a scenario of the policy answers: `request unblock ip=203.0.113.7 --where role=web`.
+    Request(RequestArgs),
     /// Take an incident over: whoever else would be told later is not.
     Ack {
         /// The incident's id.
@@ -83,6 +89,23 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Let the step of an incident be done that waits for approval; `get approvals` lists them.
+    Approve {
+        /// The incident's id.
+        incident: String,
+        /// A word to the others.
+        #[arg(short = 'm', long = "message", visible_alias = "comment", value_name = "TEXT", default_value = "")]
+        comment: String,
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Hold notices back for a while; acting goes on.
+    #[command(subcommand)]
+    Silence(SilenceCommand),
+    /// Say that servers are worked on: they are read, nothing is done about them, nobody is told.
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
     /// Stop acting on the whole fleet; reading and telling go on.
     Halt {
         /// Why; the others will read it.
@@ -142,6 +165,39 @@ pub struct QueryArgs {
     pub output: QueryOutput,
 }
 
+/// What to ask for, and for which servers.
+#[derive(Debug, clap::Args)]
+pub struct RequestArgs {
+    /// The request's name in policy.
+    pub name: String,
+    /// Its parameters.
+    #[arg(value_name = "NAME=VALUE", value_parser = pair)]
+    pub parameters: Vec<(String, String)>,
+    /// A server, or several.
+    #[arg(short, long = "server", value_name = "NAME")]
+    pub servers: Vec<String>,
+    /// Servers with this label; given again: and with that one. `*` stands for any text.
+    #[arg(long = "where", value_name = "LABEL=VALUE", value_parser = pair)]
+    pub selector: Vec<(String, String)>,
+    /// On behalf of a customer: what they may ask for, on their servers; all of theirs if none are named.
+    #[arg(long, value_name = "NAME")]
+    pub customer: Option<String>,
+    /// Show what happens until it is over, for so long at most. Exits with 1 when it was not done.
+    #[arg(long, value_name = "SPAN", num_args = 0..=1, require_equals = true, default_missing_value = "10m")]
+    pub wait: Option<String>,
+    /// How to print what became of it.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `name=value`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
 /// How to print the past.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum QueryOutput {
@@ -154,6 +210,25 @@ pub enum QueryOutput {
     Json,
     /// The same as YAML.
     Yaml,
+}
+
+/// What to try a policy out on.
+#[derive(Debug, clap::Args)]
+pub struct BacktestArgs {
+    /// A folder, or a bundle built from one.
+    pub source: PathBuf,
+    /// From when: so long ago (`24h`), or an instant (`2026-11-01T03:00:00Z`).
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    pub since: String,
+    /// Until when; now if not given.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// A server, or several; `*` stands for any text. Every server if not given.
+    #[arg(short, long = "server", value_name = "NAME")]
+    pub servers: Vec<String>,
+    /// How to print what was found.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 /// What to do with policy.
@@ -175,6 +250,84 @@ pub enum PolicyCommand {
         /// List every server.
         #[arg(short = 'A', long)]
         all: bool,
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Make the one file that is signed and pushed. Same files, version and expiry: same bytes.
+    Build {
+        /// The folder.
+        dir: PathBuf,
+        /// The bundle to write.
+        #[arg(short, long, value_name = "FILE")]
+        out: PathBuf,
+        /// Its version, higher than any before; without it the controller is asked for the newest, and one is added.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        version: Option<u64>,
+        /// Actions stop so long from now.
+        #[arg(long, value_name = "SPAN", default_value = "90d", conflicts_with = "expires")]
+        valid: String,
+        /// Actions stop at this instant: `2027-02-01T00:00:00Z`. Give it, and the version, to get the same bytes again.
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+        /// How to print what was built.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Sign a bundle with your own SSH key: runs `ssh-keygen -Y sign`, so agents, hardware keys and passphrases work.
+    Sign {
+        /// The bundle.
+        bundle: PathBuf,
+        /// Your key: the private key's file, or its .pub file where an agent holds it.
+        #[arg(short = 'f', long = "key", value_name = "FILE")]
+        key: PathBuf,
+        /// Write BUNDLE.NAME.sig. Without it: BUNDLE.sig, or the key's name where that is taken.
+        #[arg(long)]
+        name: Option<String>,
+        /// How to print what was signed.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Check a bundle and the signatures beside it as agents do. Asks no controller. Exits with 1 if it would be refused.
+    Verify {
+        /// The bundle; its signatures are BUNDLE.sig and BUNDLE.*.sig.
+        bundle: PathBuf,
+        /// Whose signatures count: a file in OpenSSH's allowed_signers format.
+        #[arg(long, value_name = "FILE")]
+        allowed_signers: PathBuf,
+        /// How many of them must have signed; the policy itself may ask for more.
+        #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+        signers: u32,
+        /// How to print who signed.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Run the tests that ship with a policy (`*.test.yaml`) in virtual time. Asks no controller; exits with 1 if one fails.
+    Test {
+        /// The folder.
+        dir: PathBuf,
+        /// Only tests whose names fit; `*` stands for any text.
+        #[arg(long, value_name = "GLOB")]
+        run: Option<String>,
+        /// How to print what came of them.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Tell what a policy would have done over recorded history, beside what the one in force did. Changes nothing.
+    Backtest(BacktestArgs),
+    /// Print the language as JSON Schema, for editors with a YAML language server.
+    Schema {
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t = Output::Json)]
+        output: Output,
+    },
+    /// Tell in words what changes from one policy to another, and for which servers. Exit codes as of `diff`: 0 nothing,
+    /// 1 something, 2 trouble.
+    Diff {
+        /// What there is: a folder, a bundle, or `current`, the policy in force.
+        from: PathBuf,
+        /// What comes: the same.
+        to: PathBuf,
         /// How to print it.
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
@@ -202,7 +355,7 @@ pub enum PolicyCommand {
     },
     /// Roll a policy out, in the waves that it names itself. A folder is checked first.
     Push {
-        /// A folder, or a bundle built from one.
+        /// A bundle, sent with BUNDLE.sig and BUNDLE.*.sig beside it; or a folder, where unsigned policy is taken.
         source: PathBuf,
         /// The version of what is built from a folder; the current one plus one if not given.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -265,6 +418,15 @@ pub enum Kind {
     /// What people were told.
     #[value(alias = "notice")]
     Notices,
+    /// Steps that wait for approval, or have it and are not done yet.
+    #[value(alias = "approval")]
+    Approvals,
+    /// Silences in force.
+    #[value(alias = "silence")]
+    Silences,
+    /// Maintenance in force.
+    #[value(alias = "maintenances")]
+    Maintenance,
 }
 
 impl Kind {
@@ -276,6 +438,9 @@ impl Kind {
             Self::Incidents => "incidents",
             Self::Policies => "policies",
             Self::Notices => "notices",
+            Self::Approvals => "approvals",
+            Self::Silences => "silences",
+            Self::Maintenance => "maintenance",
         }
     }
 }

@@ -1,15 +1,24 @@
-//! `policy check` and `policy push`.
+//! `policy check` and `policy push`; what a policy goes through before it is pushed is in rooms of its own.
 
+pub(super) mod backtest;
+mod build;
+pub(super) mod diff;
+mod finding;
 pub(super) mod rollout;
+pub(super) mod schema;
+mod sign;
 mod snippet;
 pub(super) mod status;
+pub(super) mod test;
+mod verify;
 
 use std::path::Path;
 
 use skynet_model::catalogue::Catalogue;
 use skynet_model::diagnostic::Diagnostic;
-use skynet_model::policy::{Bundle, File, MAX_BUNDLE_BYTES, Policy, load};
-use skynet_model::time::Span;
+use skynet_model::policy::test::Test;
+use skynet_model::policy::{Bundle, File, MAX_BUNDLE_BYTES, Policy, load, load_tests};
+use skynet_model::time::{Span, Timestamp};
 
 use super::age::to_the_second;
 use super::args::Output;
@@ -21,26 +30,37 @@ use super::page::{Ink, Page};
 use super::print::{Printer, parse};
 use super::{Failure, print};
 
-/// How long a bundle built here is valid: 90 days.
+pub(super) use build::{Build, build};
+pub(super) use sign::sign;
+pub(super) use verify::verify;
+
+/// How long a bundle built for a push is valid: 90 days.
 const VALID: Span = Span::hours(90 * 24);
 
 /// A folder that was read and loaded.
 struct Checked {
     files: Vec<File>,
     result: Result<Policy, Vec<Diagnostic>>,
+    /// None when there are mistakes.
+    tests: Vec<Test>,
 }
 
 impl Checked {
     fn read(dir: &Path, catalogue: &Catalogue) -> Result<Self, Failure> {
         let mut folder = folder::read(dir)?;
         let mut result = load(&folder.files, catalogue);
+        let tests = load_tests(&folder.files, result.as_ref().ok(), catalogue);
+        let tests = tests.unwrap_or_else(|more| {
+            folder.mistakes.extend(more);
+            Vec::new()
+        });
         if !folder.mistakes.is_empty() {
             // What could not be read may be what the rest refers to; both are told all the same.
             folder.mistakes.extend(result.err().unwrap_or_default());
             folder.mistakes.sort();
             result = Err(folder.mistakes);
         }
-        Ok(Self { files: folder.files, result })
+        Ok(Self { files: folder.files, result, tests })
     }
 }
 
@@ -49,29 +69,30 @@ impl Checked {
 /// # Errors
 /// [`Failure::Failed`], with an empty text when the mistakes are printed.
 pub(super) fn check(dir: &Path, catalogue: &Catalogue, output: Output, printer: &mut Printer) -> Result<(), Failure> {
-    let Checked { files, result } = Checked::read(dir, catalogue)?;
+    let Checked { files, result, tests } = Checked::read(dir, catalogue)?;
     match result {
         Ok(policy) => match output {
             Output::Json | Output::Yaml => printer.documents(&[], output),
-            Output::Table => printer.page(&fine(&policy, files.len())),
+            Output::Table => printer.page(&fine(&policy, files.len(), tests.len())),
         },
         Err(mistakes) => Err(tell(&mistakes, &files, output, printer)),
     }
 }
 
-fn fine(policy: &Policy, files: usize) -> Page {
+fn fine(policy: &Policy, files: usize, tests: usize) -> Page {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let mut page = Page::new();
     page.line([
         Ink::Green.on("no mistakes"),
         format!(
-            " in {}: fleet {}, {}, {}, {}, {}",
+            " in {}: fleet {}, {}, {}, {}, {}, {}",
             count(files, "file"),
             policy.fleet.name,
             count(policy.profiles.len(), "profile"),
             count(policy.scenarios.len(), "scenario"),
             count(policy.scripts.len(), "script"),
             count(policy.routes.len(), "route"),
+            count(tests, "test"),
         )
         .into(),
     ]);
@@ -82,7 +103,8 @@ fn tell(mistakes: &[Diagnostic], files: &[File], output: Output, printer: &mut P
     let printed = match output {
         Output::Table => printer.page(&snippet::page(mistakes, files)),
         Output::Json | Output::Yaml => {
-            let jsons: Result<Vec<String>, _> = mistakes.iter().map(serde_json::to_string).collect();
+            let jsons: Result<Vec<String>, _> =
+                mistakes.iter().map(|m| serde_json::to_string(&finding::Finding::of(m, files))).collect();
             jsons
                 .map_err(|e| Failure::Failed(format!("cannot write the mistakes: {e}")))
                 .and_then(|jsons| printer.documents(&jsons, output))
@@ -104,14 +126,15 @@ pub(super) async fn push(
     output: Output,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
-    if !insecure_unsigned {
-        return Err(Failure::Usage(
-            "this release cannot send signatures: say --insecure-unsigned, for a controller and agents that allow it"
-                .to_owned(),
-        ));
-    }
-    let (mut bundle, mut link) = if source.is_dir() {
-        let Checked { files, result } = Checked::read(source, catalogue)?;
+    let (mut bundle, signatures, mut link) = if source.is_dir() {
+        if !insecure_unsigned {
+            return Err(Failure::Usage(
+                "a folder carries no signature: build it, sign the bundle and push that (skynetctl policy build, sign, \
+                 push); or say --insecure-unsigned, for a controller and agents that allow it"
+                    .to_owned(),
+            ));
+        }
+        let Checked { files, result, .. } = Checked::read(source, catalogue)?;
         let policy = match result {
             Ok(policy) => policy,
             Err(mistakes) => return Err(tell(&mistakes, &files, output, printer)),
@@ -121,12 +144,20 @@ pub(super) async fn push(
             Some(version) => version,
             None => next_version(&mut link).await?,
         };
-        (build(files, &policy, version), Some(link))
+        (bundle_of(files, &policy, version, clock::now().plus(VALID)), Vec::new(), Some(link))
     } else {
         if version.is_some() {
             return Err(Failure::Usage("--version is for folders; a bundle has its version inside".to_owned()));
         }
-        (read_bundle(source)?, None)
+        let bundle = read_bundle(source)?;
+        let signatures = sign::beside(source)?;
+        if signatures.is_empty() && !insecure_unsigned {
+            return Err(Failure::Failed(format!(
+                "there is no signature beside {0}: sign it with `skynetctl policy sign {0} -f KEY`",
+                source.display()
+            )));
+        }
+        (bundle, signatures.into_iter().map(|(_, bytes)| bytes).collect(), None)
     };
     let bytes = bundle.encode();
     if bytes.len() > MAX_BUNDLE_BYTES {
@@ -138,7 +169,7 @@ pub(super) async fn push(
         Some(link) => link,
         None => Link::open(socket).await?,
     };
-    let json = open.push(bytes, insecure_unsigned).await?;
+    let json = open.push(bytes, signatures, insecure_unsigned).await?;
     bundle.files.clear();
     match output {
         Output::Json | Output::Yaml => printer.document(&json, output),
@@ -169,9 +200,9 @@ async fn next_version(link: &mut Link) -> Result<u64, Failure> {
 }
 
 /// The bundle of a checked folder. Tests stay at home.
-fn build(files: Vec<File>, policy: &Policy, version: u64) -> Bundle {
+fn bundle_of(files: Vec<File>, policy: &Policy, version: u64, expires: Timestamp) -> Bundle {
     let files = files.into_iter().filter(|f| !f.name.ends_with(".test.yaml")).collect();
-    Bundle { format: 1, fleet: policy.fleet.name.clone(), version, expires: clock::now().plus(VALID), files }
+    Bundle { format: 1, fleet: policy.fleet.name.clone(), version, expires, files }
 }
 
 fn read_bundle(path: &Path) -> Result<Bundle, Failure> {

@@ -149,6 +149,7 @@ async fn an_incident_is_described_acknowledged_and_its_notice_listed() {
 #[tokio::test]
 async fn policies_are_refused_with_all_reasons_and_listed_when_taken() {
     let mut office = Office::open().await;
+    assert_eq!(office.describe("bundle", "current").await.unwrap_err().code(), Code::NotFound, "none is in force");
     let unsigned = office.push(1, POLICY, false).await.unwrap_err();
     assert!(unsigned.code() == Code::FailedPrecondition && unsigned.message().contains("--insecure-unsigned"));
     let bad = POLICY.replace("probe.value > 10", "prob.value > 10").replace("do: fix", "do: fxi");
@@ -167,16 +168,18 @@ async fn policies_are_refused_with_all_reasons_and_listed_when_taken() {
     assert_eq!(policies[0]["scenarios"], serde_json::json!(["high", "hopeless"]));
     assert_eq!(office.describe("policy", "3").await.unwrap()["contacts"], serde_json::json!(["pager"]));
     assert_eq!(office.describe("policy", "4").await.unwrap_err().code(), Code::NotFound);
+    let kept = office.describe("bundle", "current").await.unwrap();
+    assert_eq!((&kept["version"], &kept["files"][0]["text"]), (&3.into(), &POLICY.into()), "what diff compares with");
 
-    let strict = Terms { insecure_unsigned: false, ..terms() };
+    let strict = Terms { trust: skynet_model::sign::Trust::Nobody, ..terms() };
     let mut office = Office::with(strict).await;
     let refused = office.push(1, POLICY, true).await.unwrap_err();
     assert!(refused.code() == Code::FailedPrecondition && refused.message().contains("insecure_unsigned = true"));
     let other = Terms { fleet: "other".to_owned(), ..terms() };
     let expired = bundle(1, POLICY);
-    assert!(other.check(expired.clone(), true, crate::clock::now()).is_err());
+    assert!(other.check(expired.clone(), Vec::new(), true, crate::clock::now()).is_err());
     let later = crate::clock::now().plus(Span::hours(2));
-    assert!(terms().check(expired, true, later).unwrap_err().to_string().contains("expired"));
+    assert!(terms().check(expired, Vec::new(), true, later).unwrap_err().to_string().contains("expired"));
 }
 
 #[tokio::test]
@@ -245,3 +248,6 @@ async fn without_an_offsite_copy_its_status_says_so_and_there_is_nothing_to_veri
     let refused = office.verify_store().await.unwrap_err();
     assert!(refused.code() == Code::FailedPrecondition && refused.message().contains("[redis]"), "{refused}");
 }
+
+mod signed;
+mod standing;

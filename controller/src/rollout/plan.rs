@@ -54,7 +54,12 @@ pub fn waves(fleet: &[Member], sizes: &[Wave]) -> Vec<Vec<ServerId>> {
     for size in sizes.iter().copied().chain([Wave::Share(1.0)]) {
         let reach = match size {
             Wave::Count(count) => count as usize,
-            #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most the fleet's size")]
+            #[expect(
+                clippy::cast_precision_loss,
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "at most the fleet's size"
+            )]
             Wave::Share(share) => (share * total as f64).ceil() as usize,
         };
         let missing = reach.min(total).saturating_sub(taken.len());

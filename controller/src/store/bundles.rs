@@ -51,27 +51,46 @@ pub(super) async fn mirror(connection: &mut Connection, keys: &Keys, folder: &Pa
             }
             let Ok(bytes) = std::fs::read(&path) else { continue };
             let number = version.to_string();
-            let calls = vec![
-                Call::new("SET").arg(keys.policy(*version)).arg(bytes),
-                Call::new("HSET").arg(keys.policies()).arg(&number).arg(digest),
-            ];
+            let mut calls = vec![Call::new("SET").arg(keys.policy(*version)).arg(bytes)];
+            // On disk before the bundle is.
+            if let Ok(signatures) = std::fs::read(folder.join(format!("{version}-{digest}.signatures"))) {
+                calls.push(Call::new("HSET").arg(keys.policies()).arg(signatures_of(*version)).arg(signatures));
+            }
+            calls.push(Call::new("HSET").arg(keys.policies()).arg(&number).arg(digest));
             connection.pipeline(calls).await?;
         }
     }
     for version in there.keys().filter(|version| !here.contains_key(version)) {
-        let calls =
-            vec![Call::new("HDEL").arg(keys.policies()).number(*version), Call::new("DEL").arg(keys.policy(*version))];
+        let calls = vec![
+            Call::new("HDEL").arg(keys.policies()).number(*version).arg(signatures_of(*version)),
+            Call::new("DEL").arg(keys.policy(*version)),
+        ];
         connection.pipeline(calls).await?;
     }
     Ok(())
 }
 
+/// The field of the versions' hash that holds a bundle's signatures, as they lie on disk.
+fn signatures_of(version: u64) -> String {
+    format!("{version}.signatures")
+}
+
+/// A bundle, and its signatures where it has any.
+pub(super) struct Stored {
+    pub(super) bundle: Vec<u8>,
+    pub(super) signatures: Option<Vec<u8>>,
+}
+
 /// A bundle by its version, if it is there.
-pub(super) async fn fetch(connection: &mut Connection, keys: &Keys, version: u64) -> Result<Option<Vec<u8>>, Trouble> {
-    match connection.call(&Call::new("GET").arg(keys.policy(version))).await? {
-        Reply::Bytes(bytes) => Ok(Some(bytes)),
-        Reply::Nil | Reply::Int(_) | Reply::List(_) => Ok(None),
-    }
+pub(super) async fn fetch(connection: &mut Connection, keys: &Keys, version: u64) -> Result<Option<Stored>, Trouble> {
+    let bytes = |reply| match reply {
+        Reply::Bytes(bytes) => Some(bytes),
+        Reply::Nil | Reply::Int(_) | Reply::List(_) => None,
+    };
+    let bundle = connection.call(&Call::new("GET").arg(keys.policy(version))).await?;
+    let Some(bundle) = bytes(bundle) else { return Ok(None) };
+    let signatures = connection.call(&Call::new("HGET").arg(keys.policies()).arg(signatures_of(version))).await?;
+    Ok(Some(Stored { bundle, signatures: bytes(signatures) }))
 }
 
 #[cfg(test)]

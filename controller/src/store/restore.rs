@@ -11,9 +11,10 @@ use skynet_model::event::{Event, EventBody};
 use skynet_model::policy::Bundle;
 use skynet_model::time::Timestamp;
 
+use super::bundles::{self, Stored};
 use super::state::State;
 use super::walk::{self, There, Walker};
-use super::{FORMAT, Keys, Settings, Trouble, bundles};
+use super::{FORMAT, Keys, Settings, Trouble};
 use crate::journal::{Connection, write_anew};
 
 /// Who halts a restored controller.
@@ -191,8 +192,8 @@ fn check_marks(there: &There, settings: &Settings, keys: &Keys) -> Result<(), St
     Ok(())
 }
 
-/// A policy's version, digest and bundle.
-type Policy = (u64, String, Vec<u8>);
+/// A policy's version, digest, and bundle with its signatures.
+type Policy = (u64, String, Stored);
 
 /// The bundles of the newest activations, and of the newest rollout. The one in force has to be there and to be what was
 /// activated; a rollout without its bundle ends when the controller starts.
@@ -211,9 +212,9 @@ async fn policies(connection: &mut Connection, keys: &Keys, events: &[Event]) ->
         if found.iter().any(|(known, _, _)| *known == version) {
             continue;
         }
-        let bytes = bundles::fetch(connection, keys, version).await.map_err(|trouble| trouble.to_string())?;
-        match bytes.filter(|bytes| Bundle::digest(bytes) == digest) {
-            Some(bytes) => found.push((version, digest.to_owned(), bytes)),
+        let stored = bundles::fetch(connection, keys, version).await.map_err(|trouble| trouble.to_string())?;
+        match stored.filter(|stored| Bundle::digest(&stored.bundle) == digest) {
+            Some(stored) => found.push((version, digest.to_owned(), stored)),
             None if in_force => {
                 return Err(format!(
                     "policy {version} is in force by the events, but {} does not hold it: put its bundle there (SET), \
@@ -229,14 +230,17 @@ async fn policies(connection: &mut Connection, keys: &Keys, events: &[Event]) ->
 
 fn write_bundles(folder: &Path, bundles: &[Policy]) -> Result<u64, String> {
     std::fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
-    for (version, digest, bytes) in bundles {
-        // The digest is compared with the bytes before, so that it is a name and no path.
-        let path = folder.join(format!("{version}-{digest}.bundle"));
-        let written = std::fs::File::create(&path).and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        });
-        written.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+    for (version, digest, stored) in bundles {
+        let signatures = stored.signatures.as_ref().map(|bytes| ("signatures", bytes));
+        for (kind, bytes) in [("bundle", &stored.bundle)].into_iter().chain(signatures) {
+            // The digest is compared with the bytes before, so that it is a name and no path.
+            let path = folder.join(format!("{version}-{digest}.{kind}"));
+            let written = std::fs::File::create(&path).and_then(|mut file| {
+                file.write_all(bytes)?;
+                file.sync_all()
+            });
+            written.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        }
     }
     Ok(bundles.len() as u64)
 }

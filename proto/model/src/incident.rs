@@ -114,8 +114,8 @@ impl Rail {
             Self::Halt => "halt",
             Self::Journal => "journal",
             Self::Flapping => "flapping",
-            Self::BlastRadius => "blast_radius",
-            Self::CommonCause => "common_cause",
+            Self::BlastRadius => "blast radius",
+            Self::CommonCause => "common cause",
             Self::Breaker => "breaker",
             Self::Destructive => "destructive",
             Self::Maintenance => "maintenance",
@@ -164,6 +164,9 @@ pub struct Chosen {
     pub step: u32,
     /// Its servers, in the order they get their commands.
     pub servers: Vec<ServerId>,
+    /// Servers it was not done on after all: a rail held it back there for too long.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<ServerId>,
 }
 
 /// Who acknowledged.
@@ -192,21 +195,21 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// The server, where it is one.
+    #[must_use]
+    pub fn server(&self) -> Option<&ServerId> {
+        match self {
+            Self::Server(server) => Some(server),
+            Self::Cluster(_) | Self::Fleet(_) | Self::Request(_) => None,
+        }
+    }
+
     /// The bare name of the server, cluster, fleet or request.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Self::Server(server) => server.as_str(),
             Self::Cluster(name) | Self::Fleet(name) | Self::Request(name) => name,
-        }
-    }
-
-    /// The server, if it is one.
-    #[must_use]
-    pub fn server(&self) -> Option<&ServerId> {
-        match self {
-            Self::Server(server) => Some(server),
-            Self::Cluster(_) | Self::Fleet(_) | Self::Request(_) => None,
         }
     }
 

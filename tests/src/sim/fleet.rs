@@ -1,437 +1,422 @@
-//! A fleet of 300 servers in 10 clusters under a rollout: the real rollout code and the real engine in virtual time, over
-//! agents that only take policies, sweep, act, get lost and die. A seed decides everything.
+//! Three hundred servers in ten clusters, and one cluster of which 60 % break at once: the real engine, servers that
+//! restart a service for a while, sessions that end, a controller that dies. What is counted here is counted by the
+//! servers, not by the engine: how many of a cluster are restarting at any instant.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
-use skynet_controller::rollout::{self, Health, Member, Order, State};
 use skynet_engine::{Engine, Input, Output, Sweep, SweepEnd};
 use skynet_model::command::{Command, LedgerEntry, Outcome, Status};
 use skynet_model::event::{Event, EventBody};
-use skynet_model::name::ServerId;
+use skynet_model::incident::{NoticeKind, State};
+use skynet_model::name::{CommandId, ServerId};
 use skynet_model::policy::{File, Policy, load};
-use skynet_model::series::{Labels, SeriesKey};
+use skynet_model::series::Labels;
 use skynet_model::time::{Span, Timestamp};
 
-use super::Rng;
+use super::rng::Rng;
 
 const CLUSTERS: usize = 10;
-const SERVERS: usize = 300;
-/// A step of the world, milliseconds; and how often sensors sweep.
-const STEP: i64 = 5000;
-const SWEEP: Span = Span::seconds(30);
-/// Longest course, milliseconds.
-const LONGEST: i64 = 3 * 3_600_000;
+const MEMBERS: usize = 30;
+/// 60 % of a cluster.
+const BROKEN: usize = 18;
+/// A step of the world, and how often a server sweeps, milliseconds.
+const STEP: i64 = 1000;
+const SWEEP: i64 = 10_000;
+/// When what is still broken is mended by hand, and when the world ends.
+const MENDED: i64 = 14 * 60_000;
+const END: i64 = 18 * 60_000;
 
-/// What is wrong with the new version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bad {
-    /// Nothing.
-    Nothing,
-    /// Its new sensor fails.
-    Sensor,
-    /// It has a scenario that is always true, with a disruptive action that cures nothing.
-    Scenario,
-    /// Both.
-    Both,
-    /// Agents die of it.
-    Crash,
+/// How much of a cluster may be acted on at a time, in percent, and whether the common-cause brake is on.
+#[derive(Clone, Copy, Debug)]
+pub struct Rails {
+    /// Percent of the cluster's servers.
+    pub radius: usize,
+    /// Whether 30 % of a cluster are a common cause; else only all of it are.
+    pub brake: bool,
 }
 
-const BASE: &str = "fleet: sim\nrollout: { waves: [1, 5%, 25%, 100%], soak: 10m }\n---\nprofile: all\nmatch: { role: web }\nsensors:\n  \
-    - cpu: { every: 30s }\n";
-const SENSOR: &str = "  - exec: { name: queue, script: broken, every: 30s }\n---\nscript: broken\ninterpreter: /bin/sh\nbody: exit 9\n";
-const SCENARIO: &str = "---\nscenario: always\nwhen: cpu.busy_ratio >= 0\nmode: enforce\nrespond:\n  - do: service.restart\n    with: \
-    { unit: web.service }\n    verify_within: 1m\n";
+impl Rails {
+    /// One of six, by the seed.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        Self { radius: [5, 10, 20][(seed % 3) as usize], brake: seed % 2 == 0 }
+    }
 
-/// The policies of this simulation: the good one and what may follow it.
-///
-/// # Errors
-/// A policy does not load.
-pub fn policy(bad: Bad) -> Result<Arc<Policy>, String> {
-    let text = match bad {
-        Bad::Nothing | Bad::Crash => BASE.to_owned(),
-        Bad::Sensor => format!("{BASE}{SENSOR}"),
-        Bad::Scenario => format!("{BASE}{SCENARIO}"),
-        Bad::Both => format!("{BASE}{SENSOR}{SCENARIO}"),
-    };
-    let files = [File { name: "sim.yaml".to_owned(), text }];
-    load(&files, skynet_node::catalogue()).map(Arc::new).map_err(|errors| format!("{errors:#?}"))
-}
+    /// How many servers that is: by hand, not by the engine's arithmetic.
+    fn servers(self) -> usize {
+        (self.radius * MEMBERS / 100).max(1)
+    }
 
-#[derive(Debug)]
-struct Node {
-    id: ServerId,
-    version: u64,
-    previous: Option<u64>,
-    given_up: Option<u64>,
-    connected: bool,
-    back_at: i64,
-    starts: u32,
-    ledger: Vec<LedgerEntry>,
-    /// Commands under way, with when they end.
-    acting: Vec<(i64, Command)>,
-    /// Sweeps of the new sensor that failed.
-    failures: u64,
-    offset: i64,
+    fn policy(self) -> Arc<Policy> {
+        let (radius, share) = (self.radius, if self.brake { 30 } else { 100 });
+        let text = format!(
+            "fleet: sim\nrails: {{ blast_radius: {radius}%, blast_radius_per_hour: 100%, common_cause_share: {share}%, \
+             breaker_after: 1000, per_hour: 1000, at_once: 100 }}\n---\nprofile: all\nmatch: {{ sim: \"yes\" }}\n\
+             sensors:\n  - service: {{ units: [a.service], every: 10s }}\n---\nscenario: dead-service\n\
+             when: service.up == 0\nmode: enforce\nrespond:\n  - do: service.restart\n    \
+             with: {{ unit: \"${{service}}\" }}\n    verify_within: 40s\n"
+        );
+        let files = [File { name: "sim.yaml".to_owned(), text }];
+        Arc::new(load(&files, skynet_node::catalogue()).unwrap_or_else(|errors| panic!("{errors:#?}")))
+    }
 }
 
 /// What a seed did.
 #[derive(Clone, Debug, Default)]
-pub struct Course {
-    /// Servers that ever ran the new version.
-    pub reached: usize,
-    /// Servers on which something was done under the new version.
-    pub acted: usize,
-    /// Controller restarts.
+pub struct Figures {
+    /// Restarts that ran.
     pub restarts: u64,
-    /// Virtual milliseconds.
-    pub took: i64,
+    /// The most servers of one cluster that were restarting at once.
+    pub most_at_once: usize,
+    /// Common causes that were found.
+    pub causes: u64,
+    /// Incidents that were opened.
+    pub incidents: u64,
+    /// Notices, all kinds.
+    pub notices: u64,
+    /// Sessions that ended and controllers that died.
+    pub faults: u64,
 }
 
-/// One seed's fleet.
+impl Figures {
+    /// Adds another seed's.
+    pub fn add(&mut self, other: &Self) {
+        self.restarts += other.restarts;
+        self.most_at_once = self.most_at_once.max(other.most_at_once);
+        self.causes += other.causes;
+        self.incidents += other.incidents;
+        self.notices += other.notices;
+        self.faults += other.faults;
+    }
+}
+
+struct Server {
+    id: ServerId,
+    cluster: usize,
+    connected: bool,
+    back_at: i64,
+    announced: bool,
+    down: bool,
+    breaks_at: Option<i64>,
+    curable: bool,
+    /// The restart that runs: until when.
+    running: Option<(i64, CommandId)>,
+    ledger: BTreeMap<CommandId, Option<Outcome>>,
+    commands: VecDeque<(i64, CommandId)>,
+}
+
+/// The world of one seed.
 pub struct Fleet {
     seed: u64,
     rng: Rng,
+    rails: Rails,
+    policy: Arc<Policy>,
     now: i64,
-    bad: Bad,
-    policies: BTreeMap<u64, Arc<Policy>>,
     engine: Engine,
-    rollout: State,
+    epoch: u64,
     journal: Vec<Event>,
-    nodes: Vec<Node>,
-    reached: BTreeSet<ServerId>,
-    acted: BTreeSet<ServerId>,
-    restarts: u64,
+    servers: Vec<Server>,
+    index: BTreeMap<ServerId, usize>,
+    /// Issued and not over, by the journal.
+    open: BTreeMap<CommandId, usize>,
+    figures: Figures,
+}
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Fleet({})", self.seed)
+    }
 }
 
 impl Fleet {
-    /// All servers run version 1.
+    /// A world in which nothing is broken yet.
     #[must_use]
-    pub fn new(seed: u64, bad: Bad, good: Arc<Policy>, next: Arc<Policy>) -> Self {
+    pub fn new(seed: u64) -> Self {
+        let rails = Rails::of(seed);
         let mut rng = Rng::new(seed);
-        let node = |n: usize| {
-            let name = format!("c{}-s{n:03}", n % CLUSTERS);
-            Node {
-                id: ServerId::new(&name).unwrap_or_else(|_| unreachable!("a plain name")),
-                version: 1,
-                previous: None,
-                given_up: None,
+        let mut servers = Vec::new();
+        for n in 0..CLUSTERS * MEMBERS {
+            let id = ServerId::new(&format!("web{n}")).unwrap_or_else(|_| unreachable!("a plain name"));
+            servers.push(Server {
+                id,
+                cluster: n / MEMBERS,
                 connected: false,
                 back_at: 0,
-                starts: 0,
-                ledger: Vec::new(),
-                acting: Vec::new(),
-                failures: 0,
-                offset: rng.below(6) as i64 * STEP,
-            }
-        };
-        let nodes = (0..SERVERS).map(node).collect();
-        let policies = BTreeMap::from([(1, good), (2, next)]);
-        Self {
+                announced: false,
+                down: false,
+                breaks_at: None,
+                curable: rng.below(4) > 0,
+                running: None,
+                ledger: BTreeMap::new(),
+                commands: VecDeque::new(),
+            });
+        }
+        // In a third of the seeds all of them at the same instant.
+        let spread = if rng.below(3) == 0 { 1 } else { 1000 + rng.below(180_000) };
+        let cluster = rng.below(CLUSTERS as u64) as usize;
+        let mut left: Vec<usize> = (cluster * MEMBERS..(cluster + 1) * MEMBERS).collect();
+        for _ in 0..BROKEN {
+            let n = left.swap_remove(rng.below(left.len() as u64) as usize);
+            servers[n].breaks_at = Some(60_000 + rng.below(spread) as i64);
+        }
+        let index = servers.iter().enumerate().map(|(n, s)| (s.id.clone(), n)).collect();
+        let mut fleet = Self {
             seed,
             rng,
-            now: 1_000_000_000,
-            bad,
-            policies,
+            rails,
+            policy: rails.policy(),
+            now: 0,
             engine: Engine::new(),
-            rollout: State::default(),
+            epoch: 0,
             journal: Vec::new(),
-            nodes,
-            reached: BTreeSet::new(),
-            acted: BTreeSet::new(),
-            restarts: 0,
-        }
+            servers,
+            index,
+            open: BTreeMap::new(),
+            figures: Figures::default(),
+        };
+        fleet.boot();
+        fleet
     }
 
-    fn event(&mut self, body: EventBody) {
-        let time = Timestamp(self.now);
-        self.rollout.apply(time, &body);
-        if let EventBody::CommandIssued { command, .. } = &body
-            && let Some(node) = self.nodes.iter_mut().find(|node| node.id == command.server && node.connected)
-        {
-            node.acting.push((self.now + STEP, command.clone()));
-        }
-        self.journal.push(Event { seq: self.journal.len() as u64 + 1, time, body });
-    }
-
-    fn decided(&mut self, out: Vec<Output>) {
-        for output in out {
-            if let Output::Event(body) = output {
-                self.event(body);
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// The first broken promise, with the journal's last events.
+    pub fn run(mut self) -> Result<Figures, String> {
+        let result = (|| {
+            while self.now < END {
+                self.step()?;
             }
-        }
+            self.check_end()
+        })();
+        result.map_err(|what: String| {
+            let mut text = format!("seed {} ({:?}): {what}\n", self.seed, self.rails);
+            for event in self.journal.iter().rev().take(40).rev() {
+                let body: String = format!("{:?}", event.body).chars().take(200).collect();
+                let _ = writeln!(text, "  {:>7.1} s  {body}", event.time.0 as f64 / 1000.0);
+            }
+            text
+        })?;
+        Ok(self.figures)
     }
 
-    fn tell(&mut self, input: Input) {
-        let mut out = Vec::new();
-        self.engine.handle(Timestamp(self.now), input, &mut out);
-        self.decided(out);
-    }
-
-    /// A controller begins on what the journal says.
+    /// The controller starts, from its journal.
     fn boot(&mut self) {
         self.engine = Engine::new();
-        self.journal.iter().for_each(|event| self.engine.replay(event));
-        self.rollout = State::of(&self.journal);
-        let epoch = self.restarts + 1;
-        self.event(EventBody::ControllerStarted { epoch, version: "sim".to_owned() });
-        if self.rollout.base().is_none() {
-            self.event(EventBody::PolicyActivated { version: 1, digest: "1".to_owned(), by: "sim".to_owned() });
+        for event in &self.journal {
+            self.engine.replay(event);
         }
-        let now = Timestamp(self.now);
-        self.engine.start(now, epoch);
-        let (base, mut out) = (self.rollout.base().unwrap_or(1), Vec::new());
-        self.engine.set_policy(now, base, Arc::clone(&self.policies[&base]), &mut out);
-        self.decided(out);
-        for n in 0..self.nodes.len() {
-            let server = self.nodes[n].id.clone();
-            let labels = Labels::new([("role", "web"), ("cluster", server.as_str().split('-').next().unwrap_or(""))]);
-            self.tell(Input::Labelled { server, labels });
-            self.align(n);
-            self.nodes[n].connected = false;
-            self.nodes[n].back_at = self.now + self.rng.below(20) as i64 * 1000;
-        }
-    }
-
-    fn align(&mut self, n: usize) {
-        let (id, version) = (self.nodes[n].id.clone(), self.nodes[n].version);
+        self.epoch += 1;
+        self.engine.start(Timestamp(self.now), self.epoch);
         let mut out = Vec::new();
-        self.engine.assign(Timestamp(self.now), &id, version, &self.policies[&version], &mut out);
-        self.decided(out);
+        self.engine.set_policy(Timestamp(self.now), 1, Arc::clone(&self.policy), &mut out);
+        for n in 0..self.servers.len() {
+            let cluster = format!("shop-{}", self.servers[n].cluster);
+            let labels = Labels::new([("sim", "yes"), ("cluster", cluster.as_str())]);
+            let server = self.servers[n].id.clone();
+            self.engine.handle(Timestamp(self.now), Input::Labelled { server, labels }, &mut out);
+            let server = &mut self.servers[n];
+            (server.connected, server.announced) = (false, false);
+            server.commands.clear();
+            server.back_at = self.now + self.rng.below(8000) as i64;
+        }
+        // What is decided at a start needs no server: there are no commands yet.
+        let _ = self.decided(out);
     }
 
-    fn connect(&mut self, n: usize) {
-        let node = &mut self.nodes[n];
-        node.connected = true;
-        let (server, entries, version) = (node.id.clone(), node.ledger.clone(), node.version);
-        let given_up = node.given_up;
-        self.tell(Input::Connected { server: server.clone(), boot: "sim".to_owned(), version: "sim".to_owned() });
-        let series = SeriesKey::new("cpu.busy_ratio", [("", ""); 0]);
-        self.tell(Input::Announced { server: server.clone(), id: 1, series });
-        self.tell(Input::Inventory { server: server.clone(), entries });
-        self.tell(Input::PolicyStatus { server: server.clone(), version, error: None });
-        if let Some(version) = given_up {
-            let error = Some("given up for the last good version".to_owned());
-            self.tell(Input::PolicyStatus { server, version, error });
-        }
-        self.align(n);
+    fn tell(&mut self, input: Input) -> Result<(), String> {
+        let mut out = Vec::new();
+        self.engine.handle(Timestamp(self.now), input, &mut out);
+        self.decided(out)
     }
 
-    fn disconnect(&mut self, n: usize, away: i64) {
-        let node = &mut self.nodes[n];
-        (node.connected, node.back_at) = (false, self.now + away);
-        node.acting.clear();
-        let server = node.id.clone();
-        self.tell(Input::Disconnected { server, reason: "lost".to_owned() });
-    }
-
-    /// What the controller would send, and what the agent makes of it.
-    fn policy(&mut self, n: usize) {
-        let node = &mut self.nodes[n];
-        match self.rollout.order(&node.id, Some(node.version)) {
-            Some(Order::Push(version)) if node.given_up != Some(version) && version > node.version => {
-                node.previous = Some(std::mem::replace(&mut node.version, version));
-                node.starts = 0;
-                self.reached.insert(node.id.clone());
-            }
-            Some(Order::Return(version)) if node.previous == Some(version) => {
-                node.version = version;
-                (node.previous, node.failures) = (None, 0);
-            }
-            Some(_) | None => return,
-        }
-        let (server, version) = (node.id.clone(), node.version);
-        self.tell(Input::PolicyStatus { server, version, error: None });
-        self.align(n);
-    }
-
-    fn agent(&mut self, n: usize) {
-        if !self.nodes[n].connected {
-            if self.now >= self.nodes[n].back_at {
-                self.connect(n);
-            }
-            return;
-        }
-        self.policy(n);
-        let node = &mut self.nodes[n];
-        if self.bad == Bad::Crash && node.version == 2 {
-            node.starts += 1;
-            if node.starts == 2 {
-                // As the real one does: alone, and it says so.
-                (node.version, node.given_up) = (1, Some(2));
-            }
-            let server = Some(node.id.clone());
-            self.disconnect(n, 2000);
-            self.event(EventBody::Remark { server, topic: "agent_restarted".to_owned(), message: String::new() });
-            return;
-        }
-        let due: Vec<Command> = node.acting.iter().filter(|(at, _)| *at <= self.now).map(|(_, c)| c.clone()).collect();
-        node.acting.retain(|(at, _)| *at > self.now);
-        for command in due {
-            let node = &mut self.nodes[n];
-            let known = command.policy == node.version || node.previous == Some(command.policy);
-            if known && command.policy == 2 {
-                self.acted.insert(node.id.clone());
-            }
-            let status = if known { Status::Done } else { Status::Refused };
-            let (finished, finished_boot_ms) = (Timestamp(self.now), self.now);
-            let message = String::new();
-            let outcome =
-                Outcome { command: command.id.clone(), status, message, finished, finished_boot_ms, took_ms: 1 };
-            node.ledger.push(LedgerEntry { command: command.id, outcome: Some(outcome.clone()) });
-            let server = node.id.clone();
-            self.tell(Input::Outcome { server, outcome });
-        }
-        let node = &mut self.nodes[n];
-        if (self.now + node.offset) % SWEEP.0 == 0 {
-            let broken = matches!(self.bad, Bad::Sensor | Bad::Both) && node.version == 2;
-            node.failures = if broken { node.failures + 1 } else { 0 };
-            let (id, value) = (node.id.clone(), self.rng.below(80) as f64 / 100.0);
-            let sweep = Sweep {
-                sensor: "cpu",
-                every: SWEEP,
-                started: Timestamp(self.now),
-                started_boot_ms: self.now,
-                readings: &[(1, value)],
-                end: SweepEnd::Complete,
-            };
-            let mut out = Vec::new();
-            self.engine.sweep(Timestamp(self.now), &id, &sweep, &mut out);
-            self.decided(out);
-        }
-    }
-
-    fn roll(&mut self) -> Result<(), String> {
-        let failing = |node: &&Node| node.connected && node.failures > 0;
-        let health: Health = self
-            .nodes
-            .iter()
-            .filter(failing)
-            .map(|node| (node.id.clone(), BTreeMap::from([("exec:queue".to_owned(), node.failures)])))
-            .collect();
-        let base = self.rollout.base().and_then(|base| self.policies.get(&base)).cloned();
-        for _ in 0..100 {
-            let due = rollout::advance(&self.rollout, Timestamp(self.now), &health, base.as_deref());
-            if due.is_empty() {
-                return Ok(());
-            }
-            for body in due {
-                let active = if let EventBody::PolicyActivated { version, .. } = &body { Some(*version) } else { None };
-                self.event(body);
-                if let Some(version) = active {
-                    let mut out = Vec::new();
-                    let policy = Arc::clone(&self.policies[&version]);
-                    self.engine.set_policy(Timestamp(self.now), version, policy, &mut out);
-                    self.decided(out);
+    fn decided(&mut self, out: Vec<Output>) -> Result<(), String> {
+        for output in out {
+            let command = match output {
+                Output::Resend(command) => command,
+                Output::Event(body) => {
+                    let command =
+                        if let EventBody::CommandIssued { command, .. } = &body { Some(command.clone()) } else { None };
+                    self.record(body)?;
+                    let Some(command) = command else { continue };
+                    command
                 }
-            }
-        }
-        Err(format!("seed {}: the rollout goes round in circles", self.seed))
-    }
-
-    fn step(&mut self) -> Result<(), String> {
-        self.now += STEP;
-        self.tell(Input::Wake);
-        self.roll()?;
-        for n in 0..self.nodes.len() {
-            self.agent(n);
-        }
-        if self.rng.one_in(8) {
-            let n = self.rng.below(SERVERS as u64) as usize;
-            if self.nodes[n].connected {
-                let away = 1000 + self.rng.below(60_000) as i64;
-                self.disconnect(n, away);
-            }
-        }
-        if self.rng.one_in(150) {
-            self.restarts += 1;
-            self.boot();
+            };
+            self.send(&command);
         }
         Ok(())
     }
 
-    /// Rolls the next version out and checks how that ends.
-    ///
-    /// # Errors
-    /// The promise that was broken, with the seed.
-    pub fn run(mut self) -> Result<Course, String> {
-        self.boot();
-        for _ in 0..12 {
-            self.step()?;
-        }
-        let members: Vec<Member> = self
-            .nodes
-            .iter()
-            .map(|node| Member {
-                server: node.id.clone(),
-                cluster: node.id.as_str().split('-').next().unwrap_or_default().to_owned(),
-                connected: node.connected,
-                healthy: true,
-            })
-            .collect();
-        let fleet = &self.policies[&2].fleet;
-        let (waves, soak) = (rollout::waves(&members, &fleet.waves), fleet.soak);
-        let began = self.now;
-        let (digest, by) = ("2".to_owned(), "sim".to_owned());
-        self.event(EventBody::RolloutStarted { version: 2, digest, by, waves, soak });
-        while self.rollout.under_way().is_some() {
-            self.step()?;
-            if self.now - began > LONGEST {
-                return Err(self.broken("it does not end"));
+    /// To the journal, and what can be told from it.
+    fn record(&mut self, body: EventBody) -> Result<(), String> {
+        if let EventBody::CommandIssued { command, .. } = &body {
+            let server = self.index[&command.server];
+            self.open.insert(command.id.clone(), server);
+            let cluster = self.servers[server].cluster;
+            let servers: BTreeSet<usize> =
+                self.open.values().copied().filter(|n| self.servers[*n].cluster == cluster).collect();
+            if servers.len() > self.rails.servers() {
+                return Err(format!("{} servers of a cluster have a step under way", servers.len()));
             }
-        }
-        let took = self.now - began;
-        // Whoever is away comes back.
-        for _ in 0..60 {
-            self.step()?;
-        }
-        let run = self.rollout.run().ok_or("no rollout")?.clone();
-        let ended = run.ended.as_ref().ok_or("no end")?;
-        let wanted = if self.bad == Bad::Nothing { 2 } else { 1 };
-        let wrong = self.nodes.iter().filter(|node| node.connected && node.version != wanted).count();
-        let notices = self.journal.iter().filter(|e| matches!(e.body, EventBody::NoticeRaised { .. })).count();
-        if self.bad == Bad::Nothing {
-            if ended.rolled_back {
-                return Err(self.broken(&format!("a good version went back: {}", ended.reason)));
+            let name = format!("shop-{cluster}");
+            let found = |e: &Event| matches!(&e.body, EventBody::CommonCauseFound { cluster, .. } if *cluster == name);
+            if self.journal.iter().any(found) {
+                return Err(format!("{} is acted on though a common cause was found", command.server));
             }
-        } else {
-            if !ended.rolled_back || ended.by != rollout::SKYNET {
-                return Err(self.broken(&format!("it did not go back by itself: {ended:?}")));
-            }
-            if run.wave != Some(0) || self.reached.len() > 1 || self.acted.len() > 1 {
-                let (reached, acted) = (self.reached.len(), self.acted.len());
-                return Err(self.broken(&format!("past its canary: {:?}, {reached} had it, {acted} acted", run.wave)));
-            }
-            let told = self.journal.iter().any(|e| {
-                matches!(&e.body, EventBody::NoticeRaised { notice } if notice.id.as_str() == "n-rollout-2")
-            });
-            if !told || notices == 0 {
-                return Err(self.broken("nobody was told"));
-            }
+        } else if let EventBody::StepEnded { command, .. } = &body {
+            self.open.remove(command);
+        } else if let EventBody::CommonCauseFound { .. } = &body {
+            self.figures.causes += 1;
+        } else if let EventBody::IncidentOpened { .. } = &body {
+            self.figures.incidents += 1;
+        } else if let EventBody::NoticeRaised { .. } = &body {
+            self.figures.notices += 1;
         }
-        if wrong > 0 || self.rollout.base() != Some(wanted) {
-            return Err(self.broken(&format!("{wrong} servers do not run version {wanted}")));
-        }
-        if let Some(node) = self.nodes.iter().find(|n| n.connected && self.engine.version_of(Some(&n.id)) != wanted) {
-            return Err(self.broken(&format!("the engine judges {} by another version", node.id)));
-        }
-        Ok(Course { reached: self.reached.len(), acted: self.acted.len(), restarts: self.restarts, took })
+        let seq = self.journal.len() as u64 + 1;
+        self.journal.push(Event { seq, time: Timestamp(self.now), body });
+        Ok(())
     }
 
-    fn broken(&self, what: &str) -> String {
-        let of_rollout = |e: &&Event| {
-            matches!(
-                e.body,
-                EventBody::RolloutStarted { .. } | EventBody::WaveStarted { .. } | EventBody::RolloutEnded { .. }
-            )
+    fn send(&mut self, command: &Command) {
+        let at = self.now + 100 + self.rng.below(2000) as i64;
+        let server = &mut self.servers[self.index[&command.server]];
+        if server.connected {
+            server.commands.push_back((at, command.id.clone()));
+        }
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        self.now += STEP;
+        if self.now == MENDED {
+            self.servers.iter_mut().for_each(|s| s.down = false);
+        }
+        if self.rng.one_in(300) && self.now < MENDED {
+            self.figures.faults += 1;
+            self.boot();
+        }
+        for n in 0..self.servers.len() {
+            self.server(n)?;
+        }
+        for cluster in 0..CLUSTERS {
+            let members = &self.servers[cluster * MEMBERS..(cluster + 1) * MEMBERS];
+            let running = members.iter().filter(|s| s.running.is_some()).count();
+            self.figures.most_at_once = self.figures.most_at_once.max(running);
+            if running > self.rails.servers() {
+                return Err(format!("{running} servers of cluster {cluster} restart at the same instant"));
+            }
+        }
+        while self.engine.next_wake().is_some_and(|at| at.0 <= self.now) {
+            self.tell(Input::Wake)?;
+        }
+        Ok(())
+    }
+
+    fn server(&mut self, n: usize) -> Result<(), String> {
+        let now = self.now;
+        let server = &mut self.servers[n];
+        if server.breaks_at.is_some_and(|at| at <= now) {
+            (server.breaks_at, server.down) = (None, true);
+        }
+        if let Some((_, command)) = server.running.take_if(|(until, _)| *until <= now) {
+            let outcome = Outcome {
+                command: command.clone(),
+                status: Status::Done,
+                message: String::new(),
+                finished: Timestamp(now),
+                finished_boot_ms: now,
+                took_ms: 1,
+            };
+            server.down &= !server.curable;
+            server.ledger.insert(command, Some(outcome.clone()));
+            if server.connected {
+                let server = server.id.clone();
+                self.tell(Input::Outcome { server, outcome })?;
+            }
+        }
+        let server = &mut self.servers[n];
+        if !server.connected {
+            return if now >= server.back_at { self.connect(n) } else { Ok(()) };
+        }
+        let broken = server.down || server.running.is_some();
+        if broken && self.rng.one_in(400) {
+            self.figures.faults += 1;
+            let server = &mut self.servers[n];
+            (server.connected, server.announced) = (false, false);
+            server.commands.clear();
+            server.back_at = now + 500 + self.rng.below(40_000) as i64;
+            let server = server.id.clone();
+            return self.tell(Input::Disconnected { server, reason: "lost".to_owned() });
+        }
+        let server = &mut self.servers[n];
+        if server.running.is_none()
+            && let Some((_, command)) = server.commands.pop_front_if(|(at, _)| *at <= now)
+            && !server.ledger.contains_key(&command)
+        {
+            server.ledger.insert(command.clone(), None);
+            server.running = Some((now + 4000 + self.rng.below(22_000) as i64, command));
+            self.figures.restarts += 1;
+        }
+        if (now + n as i64 * STEP) % SWEEP == 0 {
+            self.sweep(n)?;
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, n: usize) -> Result<(), String> {
+        let server = &mut self.servers[n];
+        server.connected = true;
+        let (id, ledger) = (server.id.clone(), server.ledger.clone());
+        let (boot, version) = ("sim".to_owned(), "sim".to_owned());
+        self.tell(Input::Connected { server: id.clone(), boot, version })?;
+        let entries = ledger.into_iter().map(|(command, outcome)| LedgerEntry { command, outcome }).collect();
+        self.tell(Input::Inventory { server: id, entries })?;
+        self.sweep(n)
+    }
+
+    fn sweep(&mut self, n: usize) -> Result<(), String> {
+        let server = &mut self.servers[n];
+        let id = server.id.clone();
+        let value = f64::from(u8::from(!server.down));
+        if !std::mem::replace(&mut server.announced, true) {
+            let series = skynet_model::series::SeriesKey::new("service.up", [("service", "a.service")]);
+            self.tell(Input::Announced { server: id.clone(), id: 1, series })?;
+        }
+        let sweep = Sweep {
+            sensor: "service",
+            every: Span(SWEEP),
+            started: Timestamp(self.now),
+            started_boot_ms: self.now,
+            readings: &[(1, value)],
+            end: SweepEnd::Complete,
         };
-        let events: Vec<String> = self
-            .journal
-            .iter()
-            .filter(of_rollout)
-            .map(|e| format!("{:?}", e.body).chars().take(200).collect())
-            .collect();
-        format!("seed {}, {:?}: {what}\n{}", self.seed, self.bad, events.join("\n"))
+        let mut out = Vec::new();
+        self.engine.sweep(Timestamp(self.now), &id, &sweep, &mut out);
+        self.decided(out)
+    }
+
+    /// Everything was mended: nothing is live, a common cause was told once and its end once.
+    fn check_end(&self) -> Result<(), String> {
+        if let Some(live) = self.engine.incidents().iter().find(|i| !i.state.is_end()) {
+            return Err(format!("{} is still {}", live.id, live.state.as_str()));
+        }
+        let mut told = (0, 0);
+        for event in &self.journal {
+            if let EventBody::NoticeRaised { notice } = &event.body
+                && notice.title.contains("common cause")
+            {
+                if notice.kind == NoticeKind::Escalated { told.0 += 1 } else { told.1 += 1 }
+            }
+        }
+        let expected = u64::from(self.rails.brake);
+        if (self.figures.causes, told) != (expected, (expected, expected)) {
+            return Err(format!("{} common causes, told and over {told:?}; {expected} expected", self.figures.causes));
+        }
+        let silent = self.engine.incidents().iter().filter(|i| i.state == State::Resolved).count();
+        if self.rails.brake && silent < BROKEN / 2 {
+            return Err(format!("only {silent} incidents were left to a person"));
+        }
+        Ok(())
     }
 }

@@ -11,9 +11,9 @@ use super::*;
 use crate::fake::Fake;
 use crate::ledger::{Fault, Memory};
 
+mod back;
 mod crash;
 mod envelope;
-mod back;
 mod policy;
 mod signed;
 mod stream;

@@ -42,6 +42,8 @@ pub(crate) struct Point {
     pub(crate) sweep: u32,
     /// The first of the value places it fills, in the [`Board`](super::board::Board).
     pub(crate) users: u32,
+    /// The first of the windows and folds that use it, in [`Derived`](super::derived::Derived).
+    pub(crate) taps: u32,
     sensor: u16,
     pub(crate) sight: Sight,
 }
@@ -50,7 +52,8 @@ pub(crate) struct Point {
 const NO_SENSOR: u16 = u16::MAX;
 
 impl Point {
-    const NEW: Self = Self { value: f64::NAN, sweep: 0, sensor: NO_SENSOR, sight: Sight::Silent, users: NONE };
+    const NEW: Self =
+        Self { value: f64::NAN, sweep: 0, sensor: NO_SENSOR, sight: Sight::Silent, users: NONE, taps: NONE };
 
     /// The sensor that read it last.
     pub(crate) fn sensor(&self) -> Option<u16> {
@@ -213,9 +216,14 @@ impl Dictionary {
         Some((at, point))
     }
 
-    /// Lets no series fill a slot any more.
+    /// Lets no series fill a slot any more, itself or through a window or a fold.
     pub(crate) fn forget_users(&mut self) {
-        self.points.iter_mut().for_each(|point| point.users = NONE);
+        self.points.iter_mut().for_each(|point| (point.users, point.taps) = (NONE, NONE));
+    }
+
+    /// The number of a series.
+    pub(crate) fn by_key(&self, key: &SeriesKey) -> Option<u32> {
+        self.keys.get(key).copied()
     }
 
     /// A series is read by another sensor than before.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use skynet_model::series::SeriesKey;
 use skynet_model::time::Timestamp;
 
-use super::{Cell, lock};
+use super::{Cell, Past, lock};
 use crate::Sweep;
 
 /// One session's place in the evaluator; given by [`crate::Engine::seat`] once the server is connected. A newer session
@@ -54,6 +54,24 @@ impl Hot<'_> {
     /// A series ended.
     pub fn retire(&mut self, id: u32) {
         self.cell.server.retire(id);
+    }
+
+    /// Whether [`Hot::hungry`] may give something.
+    #[must_use]
+    pub fn is_hungry(&self) -> bool {
+        self.cell.server.is_hungry()
+    }
+
+    /// Up to `most` windows that began empty and want to know what was before; each is given once.
+    #[must_use]
+    pub fn hungry(&mut self, most: usize) -> Vec<Past> {
+        self.cell.server.hungry(most)
+    }
+
+    /// A window's past, whenever it is found.
+    pub fn feed(&mut self, past: Past) {
+        let (server, mut pass) = self.cell.pass(self.now);
+        server.feed(past, &mut pass);
     }
 
     /// Evaluates what is left to be, and lets go. True when the engine has to be told [`crate::Input::Found`].

@@ -8,7 +8,8 @@ use skynet_model::name::{IncidentId, ScenarioName, ServerId};
 use skynet_model::series::{Labels, Reading, SeriesKey};
 use skynet_model::time::Timestamp;
 
-use super::board::Board;
+use super::board::{Board, NONE};
+use super::derived::Derived;
 use super::dictionary::{CONNECTED, Dictionary, Sight, patience};
 use super::held::Held;
 use super::instance::{Instance, Watch};
@@ -19,6 +20,9 @@ use super::truth::Tick;
 use super::{Firing, Pass, Signal};
 use crate::timers::Timer;
 use crate::{Sweep, SweepEnd};
+
+/// Most readings that are shown of one fold.
+const SHOWN: usize = 16;
 
 /// See the module.
 #[derive(Debug)]
@@ -39,6 +43,7 @@ pub(crate) struct Server {
     pub(super) dictionary: Dictionary,
     pub(super) instances: Slab<Box<Instance>>,
     pub(super) board: Board,
+    pub(super) derived: Derived,
     pub(super) by_labels: BTreeMap<(u32, Labels), u32>,
     pub(super) counts: BTreeMap<u32, u32>,
     pub(super) capped: BTreeSet<u32>,
@@ -49,6 +54,8 @@ pub(crate) struct Server {
     /// Instances to be evaluated.
     pub(super) dirty: Vec<u32>,
     series_capped: bool,
+    /// Whether it was said that windows found no room.
+    pub(super) windows_capped: bool,
 }
 
 /// What outlives the instances when they are made anew.
@@ -77,6 +84,7 @@ impl Server {
             dictionary: Dictionary::default(),
             instances: Slab::default(),
             board: Board::default(),
+            derived: Derived::default(),
             by_labels: BTreeMap::new(),
             counts: BTreeMap::new(),
             capped: BTreeSet::new(),
@@ -84,6 +92,7 @@ impl Server {
             watching: Vec::new(),
             dirty: Vec::new(),
             series_capped: false,
+            windows_capped: false,
         }
     }
 
@@ -123,6 +132,7 @@ impl Server {
         self.loose.clear();
         self.watching.clear();
         self.dirty.clear();
+        self.derived.park(|at| self.dictionary.series.get(at).map(|series| series.key.clone()));
         self.dictionary.forget_users();
         self.applies = applying(pass.rules, &self.labels);
         let sensors = pass.rules.policy.as_ref().map(|p| p.sensors_for(&self.labels)).unwrap_or_default();
@@ -140,15 +150,20 @@ impl Server {
                 instance.incident = kept.incident;
             }
         }
+        self.derived.retain_parked(|name, key| pass.rules.look_back(name, key));
         self.evaluate(pass, None);
+        pass.found.stirred_all();
     }
 
     /// A session began: nothing is known of its series.
     pub(crate) fn connect(&mut self, boot: String, pass: &mut Pass<'_>) {
         let kept = self.keep(pass.rules);
         self.forget_sensors(pass);
+        self.derived.begin();
+        self.derived.park(|at| self.dictionary.series.get(at).map(|series| series.key.clone()));
         self.dictionary = Dictionary::default();
         self.series_capped = false;
+        self.windows_capped = false;
         self.connected = true;
         self.merged = false;
         self.boot = boot;
@@ -164,6 +179,7 @@ impl Server {
         self.forget_sensors(pass);
         self.say_connected(pass.now, 0.0);
         self.evaluate(pass, None);
+        pass.found.stirred_all();
     }
 
     /// Takes it for away when it has not been seen at all.
@@ -216,22 +232,25 @@ impl Server {
     /// A series ended; [`Server::settle`] follows.
     pub(crate) fn retire(&mut self, id: u32) {
         let Some((at, point)) = self.dictionary.retire(id) else { return };
-        let mut place = point.users;
+        self.unbind_all(point.users, at);
+        self.untap(point.taps, at);
+        self.loosen();
+    }
+
+    /// The value places that begin at `users` are not filled by series `at` any more.
+    pub(super) fn unbind_all(&mut self, mut users: u32, at: u32) {
+        let mut place = users;
         while let Some(link) = self.board.linked(place) {
             place = link.next;
-            let i = link.instance;
-            if let (Some(head), Some(instance)) = (self.board.head_mut(i), self.instances.get_mut(i)) {
-                head.loose = true;
+            if let Some(instance) = self.instances.get_mut(link.instance) {
                 instance.bound.iter_mut().filter(|bound| **bound == Some(at)).for_each(|bound| *bound = None);
-                self.loose.insert(i);
+                self.slacken(link.instance);
             }
         }
-        self.board.fill(point.users, f64::NAN, &mut self.dirty);
-        let mut users = point.users;
+        self.board.fill(users, f64::NAN, &mut self.dirty);
         while let Some(link) = self.board.linked(users) {
             self.board.unlink(&mut users, link.instance);
         }
-        self.loosen();
     }
 
     /// Whether series of this session found no room.
@@ -260,6 +279,7 @@ impl Server {
             sensor.started = [sweep.started, sensor.started[0]];
         }
         sensor.begun = sweep.started_boot_ms;
+        self.derived.clock.see(sweep.started, sweep.started_boot_ms);
         let turn = sensor.sweep;
         sensor.ended = sweep.end != SweepEnd::Partial;
         // Its timer may not have been heard of yet: what was too old was unknown until now.
@@ -288,6 +308,7 @@ impl Server {
     fn read(&mut self, at: u32, sensor: u16, turn: u32, value: f64) {
         let Some(point) = self.dictionary.point_mut(at) else { return };
         point.sweep = turn;
+        let taps = point.taps;
         let sight = std::mem::replace(&mut point.sight, Sight::Known);
         let same = sight == Sight::Known && point.value.to_bits() == value.to_bits();
         if point.sensor() != Some(sensor) {
@@ -295,6 +316,9 @@ impl Server {
         }
         if !same {
             self.fill(at, value);
+        }
+        if taps != NONE {
+            self.observe(taps, value);
         }
         if sight == Sight::Gone {
             self.loosen();
@@ -321,6 +345,9 @@ impl Server {
                 self.fill(at, f64::NAN);
             }
         }
+        if !was_fresh {
+            self.derived.soil_all();
+        }
         if lost || !was_fresh {
             self.loosen();
         }
@@ -337,6 +364,7 @@ impl Server {
             }
             self.fill(at, f64::NAN);
         }
+        self.derived.soil_all();
         self.loosen();
     }
 
@@ -368,7 +396,11 @@ impl Server {
     fn fill(&mut self, at: u32, value: f64) {
         let Some(point) = self.dictionary.point_mut(at) else { return };
         point.value = value;
+        let taps = point.taps;
         self.board.fill(point.users, value, &mut self.dirty);
+        if taps != NONE {
+            self.ripple(taps, value);
+        }
     }
 
     /// Something besides its values has changed: the whole instance has to be looked at.
@@ -385,16 +417,18 @@ impl Server {
         }
     }
 
-    /// What `when`, `clear` and `verify` of an instance read, as far as it is known.
+    /// What `when`, `clear` and `verify` of an instance read, as far as it is known: of a fold the first
+    /// [`SHOWN`] of its members.
     pub(super) fn readings(&self, instance: u32) -> Vec<Reading> {
         let Some(instance) = self.instances.get(instance) else { return Vec::new() };
-        let mut seen = Vec::new();
+        let members = instance.groups.iter().flat_map(|group| self.members(*group).take(SHOWN));
+        let mut seen = BTreeSet::new();
         let mut readings = Vec::new();
-        for at in instance.bound.iter().flatten() {
-            let known = self.dictionary.point(*at).filter(|p| p.sight == Sight::Known && !p.value.is_nan());
-            let series = self.dictionary.series.get(*at);
-            if let (Some(point), Some(series)) = (known.filter(|_| !seen.contains(at)), series) {
-                seen.push(*at);
+        for at in instance.bound.iter().flatten().copied().chain(members) {
+            let known = self.dictionary.point(at).filter(|p| p.sight == Sight::Known && !p.value.is_nan());
+            if let (Some(point), Some(series)) = (known, self.dictionary.series.get(at))
+                && seen.insert(at)
+            {
                 let time = self.dictionary.time(point);
                 readings.push(Reading { series: series.key.clone(), value: point.value, time });
             }
@@ -406,8 +440,8 @@ impl Server {
     pub(super) fn firing(&self, number: u32, rules: &Rules) -> Option<Firing> {
         let instance = self.instances.get(number).filter(|i| i.incident.is_none())?;
         let rule = rules.get(instance.rule)?;
-        let first =
-            rule.joined().next().and_then(|(slot, _)| self.board.values(number, rule.slots.len()).get(slot).copied());
+        let values = self.board.values(number, rule.slots.len());
+        let first = rule.first_value().and_then(|slot| values.get(slot).copied());
         Some(Firing {
             subject: Subject::Server(self.id.clone()),
             scenario: Arc::clone(&rule.scenario),

@@ -56,6 +56,15 @@ impl<T> Slab<T> {
         self.items.iter().enumerate().filter_map(|(i, item)| item.as_ref().map(|item| (i as u32, item)))
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
+        self.items.iter_mut().enumerate().filter_map(|(i, item)| item.as_mut().map(|item| (i as u32, item)))
+    }
+
+    /// All items, in order of their numbers.
+    pub(crate) fn into_items(self) -> impl Iterator<Item = T> {
+        self.items.into_iter().flatten()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.items.len() - self.free.len()
     }

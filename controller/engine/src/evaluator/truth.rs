@@ -4,11 +4,11 @@ use skynet_model::condition::{SeriesRef, Slot, Truth};
 use skynet_model::series::Labels;
 use skynet_model::time::Timestamp;
 
-use super::Pass;
 use super::dictionary::{Point, Sight, is_use_of};
 use super::instance::{Instance, PROOF_SWEEPS, Watch};
 use super::rule::{Part, Rule};
 use super::server::Server;
+use super::{Pass, Signal};
 use crate::timers::Timer;
 
 /// A complete sweep that has just been taken in.
@@ -19,7 +19,7 @@ pub(super) struct Tick {
     pub(super) started_boot_ms: i64,
 }
 
-fn not(truth: Truth) -> Truth {
+pub(super) fn not(truth: Truth) -> Truth {
     match truth {
         Truth::True => Truth::False,
         Truth::False => Truth::True,
@@ -30,6 +30,10 @@ fn not(truth: Truth) -> Truth {
 impl Server {
     /// Evaluates the instances whose slots have changed, and those whose proof awaits this sweep.
     pub(super) fn evaluate(&mut self, pass: &mut Pass<'_>, tick: Option<Tick>) {
+        self.reckon(pass.rules);
+        if self.derived.capped && !std::mem::replace(&mut self.windows_capped, true) {
+            pass.found.capped(Signal::WindowsCapped { server: self.id.clone() });
+        }
         if tick.is_some() {
             for w in 0..self.watching.len() {
                 self.soil(self.watching[w]);
@@ -57,7 +61,12 @@ impl Server {
         let Some(head) = self.board.head_mut(i) else { return false };
         head.dirty = false;
         let head = *head;
-        let Some(rule) = pass.rules.get(head.rule) else { return false };
+        let rules = pass.rules;
+        let Some(rule) = rules.get(head.rule) else { return false };
+        if rule.many.is_some() {
+            self.measure(i, instance, rule, pass, tick);
+            return false;
+        }
         let when = self.truth(i, instance, rule, &rule.when, Truth::False);
         if head.quiet && when == head.when && when != Truth::True {
             // Most readings by far: nothing was held, and nothing is.
@@ -169,7 +178,7 @@ impl Server {
     }
 
     /// A condition's truth; `gone` when it is unknown and a series that counts as cured by going is gone.
-    fn truth(&mut self, i: u32, instance: &Instance, rule: &Rule, part: &Part, gone: Truth) -> Truth {
+    pub(super) fn truth(&mut self, i: u32, instance: &Instance, rule: &Rule, part: &Part, gone: Truth) -> Truth {
         for slot in &part.absents {
             if let Some(Slot::Absent(wanted)) = rule.slots.get(*slot) {
                 let value = self.absent(wanted, &instance.labels);
@@ -185,15 +194,24 @@ impl Server {
     }
 
     fn is_gone(&self, instance: &Instance, rule: &Rule, slot: usize) -> bool {
+        if let Some((_, group)) = rule.folds.iter().zip(&instance.groups).find(|((of, _), _)| *of == slot) {
+            let sensor = rule.series(slot).and_then(|series| series.sensor);
+            return self.all_gone(*group) && self.has_said_all(sensor);
+        }
         match instance.bound.get(slot).copied().flatten().and_then(|at| self.dictionary.point(at)) {
             // A sensor that fails or falls silent takes even what was gone for unknown.
             Some(point) => point.sight == Sight::Gone,
             None => {
-                // A series that found no room is neither gone nor there.
-                let sensor = rule.series(slot).and_then(|series| series.sensor).filter(|_| !self.is_series_capped());
-                sensor.is_some_and(|name| self.dictionary.has_swept(name, &self.declared))
+                let sensor = rule.series(slot).and_then(|series| series.sensor);
+                sensor.is_some() && self.has_said_all(sensor)
             }
         }
+    }
+
+    /// Whether every series of a sensor is known by name, and none is missing because it found no room.
+    pub(super) fn has_said_all(&self, sensor: Option<&str>) -> bool {
+        // A series that found no room is neither gone nor there.
+        !self.is_series_capped() && sensor.is_none_or(|name| self.dictionary.has_swept(name, &self.declared))
     }
 
     /// 1 when the connected server does not have the series, 0 when it does, NaN when that is not known.

@@ -7,13 +7,18 @@ use serde::{Deserialize, Serialize};
 use skynet_model::catalogue::Risk;
 use skynet_model::command::{Command, Outcome, Status};
 use skynet_model::event::EventBody;
-use skynet_model::incident::{Acknowledgement, Chosen, Incident, State, StepRecord};
+use skynet_model::incident::{Acknowledgement, Chosen, Incident, Maintenance, Notice, NoticeKind, State, StepRecord};
 use skynet_model::name::{CommandId, IncidentId, ScenarioName, ServerId};
+use skynet_model::policy::Target;
 use skynet_model::series::{Labels, Reading};
 use skynet_model::time::Timestamp;
 
+use super::alarms::{Alarms, Cause};
+use super::breach::Breaches;
 use super::history::{History, trouble_key};
 use super::ids;
+use super::reach::Reach;
+use super::standing::{Approval, Standing};
 
 /// How many ended incidents are kept.
 pub(crate) const MAX_ENDED: usize = 1000;
@@ -35,6 +40,19 @@ pub(crate) struct Issue {
     pub(crate) boot: String,
 }
 
+/// What people have been told of an incident that is escalated, or was.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Told {
+    /// When the first tier was told of this escalation.
+    pub(crate) first: Timestamp,
+    /// Tiers told of this escalation.
+    pub(crate) tiers: usize,
+    /// Notices in all.
+    pub(crate) notices: usize,
+    /// Everybody who was told, and has to hear the end.
+    pub(crate) to: Vec<Target>,
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Book {
@@ -44,12 +62,17 @@ pub(crate) struct Book {
     pub(crate) halted: Option<(String, String)>,
     /// Incidents a person has yet to hear of: the journal may end between the change and the notice.
     pub(crate) untold: BTreeSet<IncidentId>,
+    /// Who has been told of what is not over for them.
+    pub(crate) told: BTreeMap<IncidentId, Told>,
+    pub(crate) reach: Reach,
+    pub(crate) standing: Standing,
+    pub(crate) alarms: Alarms,
+    /// What people were told of things asked of servers that nobody signed.
+    pub(crate) breaches: Breaches,
     /// The live incident of each trouble.
     live: BTreeMap<String, IncidentId>,
     ended: VecDeque<IncidentId>,
     commands: BTreeMap<CommandId, Issue>,
-    /// Incidents with a disruptive or destructive step that is not over, by scenario.
-    in_flight: BTreeMap<ScenarioName, BTreeSet<IncidentId>>,
     next: Option<u32>,
 }
 
@@ -58,7 +81,11 @@ impl Book {
     pub(crate) fn apply(&mut self, time: Timestamp, body: &EventBody) {
         match body {
             EventBody::ServerLabelled { server, labels, .. } => {
+                let before = self.cluster(server).to_owned();
                 self.servers.entry(server.clone()).or_default().labels = labels.clone();
+                let cluster = labels.get("cluster").unwrap_or(server.as_str());
+                self.reach.joined(server, &before, cluster);
+                self.end_causes();
             }
             EventBody::ServerConnected { server, boot, .. } => {
                 self.servers.entry(server.clone()).or_default().boot.clone_from(boot);
@@ -68,7 +95,10 @@ impl Book {
             }
             EventBody::IncidentOpened { incident } => {
                 self.next = ids::after(&incident.id).or(self.next);
-                self.history.opened(incident, time);
+                // What happens while a server is worked on says nothing about it.
+                if incident.server().is_none_or(|server| self.in_maintenance(server, time).is_none()) {
+                    self.history.opened(incident, time);
+                }
                 self.live.insert(trouble_key(incident), incident.id.clone());
                 self.incidents.insert(incident.id.clone(), (**incident).clone());
             }
@@ -82,7 +112,13 @@ impl Book {
             }
             EventBody::StepBegun { incident, step, servers } => {
                 if let Some(incident) = self.incidents.get_mut(incident) {
-                    incident.chosen = Some(Chosen { step: *step, servers: servers.clone() });
+                    let before = incident.chosen.take().filter(|chosen| chosen.step == *step);
+                    let mut given_up = before.as_ref().map(|chosen| chosen.given_up.clone()).unwrap_or_default();
+                    if incident.records(*step).next().is_some() {
+                        let lost = before.into_iter().flat_map(|chosen| chosen.servers);
+                        given_up.extend(lost.filter(|server| !servers.contains(server)));
+                    }
+                    incident.chosen = Some(Chosen { step: *step, servers: servers.clone(), given_up });
                     move_on(incident);
                 }
             }
@@ -101,25 +137,33 @@ impl Book {
                 }
             }
             EventBody::NoticeRaised { notice } => {
-                if let Some(incident) = &notice.incident {
-                    self.untold.remove(incident);
-                }
+                self.notice_raised(time, notice);
+                self.breaches.told(time, &notice.id);
             }
             EventBody::Halted { by, reason } => self.halted = Some((by.clone(), reason.clone())),
-            EventBody::Resumed { .. } => self.halted = None,
+            EventBody::Resumed { .. } => {
+                self.halted = None;
+                self.alarms.resumed();
+            }
+            EventBody::StepApproved { incident, step, by, comment, params, until } => {
+                let (step, until) = (*step, *until);
+                let (by, comment, params) = (by.clone(), comment.clone(), params.clone());
+                self.approved(incident, Approval { step, by, comment, until, params });
+            }
+            EventBody::SilenceAdded { silence } => self.standing.silence(silence, time),
+            EventBody::SilenceExpired { id, .. } => self.standing.unsilence(id),
+            EventBody::MaintenanceStarted { maintenance } => self.standing.maintain(maintenance, time),
+            EventBody::MaintenanceEnded { id, .. } => self.standing.end_maintenance(id),
+            EventBody::BreakerOpened { reason } => self.alarms.opened(time, reason),
+            EventBody::CommonCauseFound { scenario, cluster, reason } => {
+                self.cause_found(time, scenario, cluster, reason);
+            }
             EventBody::ServerDisconnected { .. }
             | EventBody::ControllerStarted { .. }
             | EventBody::PolicyActivated { .. }
             | EventBody::NoticeDelivered { .. }
             | EventBody::NoticeFailed { .. }
             | EventBody::RequestMade { .. }
-            | EventBody::StepApproved { .. }
-            | EventBody::SilenceAdded { .. }
-            | EventBody::SilenceExpired { .. }
-            | EventBody::MaintenanceStarted { .. }
-            | EventBody::MaintenanceEnded { .. }
-            | EventBody::BreakerOpened { .. }
-            | EventBody::CommonCauseFound { .. }
             | EventBody::RolloutStarted { .. }
             | EventBody::WaveStarted { .. }
             | EventBody::RolloutPaused { .. }
@@ -145,9 +189,7 @@ impl Book {
             ended: None,
         });
         self.commands.insert(command.id.clone(), Issue { incident: command.incident.clone(), boot });
-        if risk > Risk::Reversible {
-            self.in_flight.entry(command.scenario.clone()).or_default().insert(command.incident.clone());
-        }
+        self.reach.issued(command, risk, time);
     }
 
     fn command_ended(&mut self, time: Timestamp, incident: &IncidentId, outcome: &Outcome) {
@@ -157,6 +199,11 @@ impl Book {
         step.outcome_at = Some(time);
         if matches!(outcome.status, Status::Refused | Status::Expired) {
             self.history.came_to_nothing(&step.command);
+            self.reach.came_to_nothing(&step.command);
+        }
+        if incident.chosen.as_ref().is_some_and(|chosen| chosen.servers.len() > 1) {
+            // Its other servers have their turn before the step is proved as a whole.
+            self.reach.landed(&step.command);
         }
         move_on(incident);
     }
@@ -167,50 +214,157 @@ impl Book {
             step.verified = Some(verified);
             step.reason = Some(reason.to_owned());
             step.ended = Some(time);
+            self.reach.landed(&step.command);
         }
         move_on(incident);
-        if incident.steps.iter().all(|step| step.ended.is_some()) {
-            let scenario = incident.scenario.clone();
-            self.landed(&scenario, id);
-        }
-    }
-
-    fn landed(&mut self, scenario: &ScenarioName, id: &IncidentId) {
-        if let Some(set) = self.in_flight.get_mut(scenario) {
-            set.remove(id);
-            if set.is_empty() {
-                self.in_flight.remove(scenario);
-            }
-        }
     }
 
     fn changed(&mut self, time: Timestamp, id: &IncidentId, state: State, reason: &str, readings: &[Reading]) {
+        let Some(incident) = self.incidents.get(id) else { return };
+        let covered = self.covered_by(incident).is_some();
         let Some(incident) = self.incidents.get_mut(id) else { return };
-        let was_told = incident.state == State::Escalated;
         incident.state = state;
         incident.reason = Some(reason.to_owned());
         incident.last_readings = readings.to_vec();
         incident.hold = None;
-        if state == State::Escalated || was_told {
+        let acted_on = incident.steps.iter().find(|s| super::may_have_worked(s)).map(|s| &s.command.server);
+        if let (Some(server), State::Escalated | State::Contained) = (acted_on, state) {
+            self.alarms.verdict(id, server, state == State::Contained);
+        }
+        // Whoever stands for a common cause tells of all of it, from its finding to its end.
+        let leads = self.alarms.led_by(id).is_some();
+        if state == State::Escalated && !covered && !leads {
             self.untold.insert(id.clone());
+            if let Some(told) = self.told.get_mut(id) {
+                told.tiers = 0;
+            }
         }
         if !state.is_end() {
             return;
         }
         incident.closed = Some(time);
-        let (key, scenario) = (trouble_key(incident), incident.scenario.clone());
+        let key = trouble_key(incident);
+        for step in &incident.steps {
+            self.reach.landed(&step.command);
+        }
+        if !leads && self.told.contains_key(id) {
+            self.untold.insert(id.clone());
+        } else if !leads {
+            self.untold.remove(id);
+        }
         if self.live.get(&key) == Some(id) {
             self.live.remove(&key);
         }
-        self.landed(&scenario, id);
+        self.standing.forget(id);
+        self.end_causes();
         self.ended.push_back(id.clone());
         while self.ended.len() > MAX_ENDED {
             let Some(old) = self.ended.pop_front() else { return };
             self.untold.remove(&old);
+            self.told.remove(&old);
+            self.alarms.forget(&old);
             for step in self.incidents.remove(&old).map(|i| i.steps).unwrap_or_default() {
                 self.commands.remove(&step.command.id);
             }
         }
+    }
+
+    fn notice_raised(&mut self, time: Timestamp, notice: &Notice) {
+        let Some(incident) = &notice.incident else {
+            self.alarms.said(&notice.id);
+            return;
+        };
+        self.untold.remove(incident);
+        match notice.kind {
+            NoticeKind::Escalated => {
+                let told = self.told.entry(incident.clone()).or_default();
+                if told.tiers == 0 {
+                    told.first = time;
+                }
+                told.tiers += 1;
+                told.notices += 1;
+                let to = if notice.to.is_empty() { &[Target::Console] } else { &notice.to[..] };
+                told.to.extend(to.iter().filter(|t| !told.to.contains(t)).cloned().collect::<Vec<_>>());
+            }
+            NoticeKind::Resolved => {
+                self.told.remove(incident);
+                self.alarms.forget(incident);
+            }
+            NoticeKind::Skynet => {}
+        }
+    }
+
+    /// An escalated incident goes on: what it waited for is there.
+    fn approved(&mut self, id: &IncidentId, approval: Approval) {
+        let Some(incident) = self.incidents.get_mut(id).filter(|i| !i.state.is_end()) else { return };
+        if incident.state == State::Escalated {
+            incident.state = State::Waiting;
+            incident.hold = None;
+            self.untold.remove(id);
+        }
+        self.standing.approve(id, approval);
+    }
+
+    fn cause_found(&mut self, since: Timestamp, scenario: &ScenarioName, cluster: &str, reason: &str) {
+        let live = self.live_in(scenario, cluster).max_by_key(|i| (i.opened, &i.id)).map(|i| i.id.clone());
+        let Some(lead) = live else { return };
+        let (scenario, cluster, reason) = (scenario.clone(), cluster.to_owned(), reason.to_owned());
+        self.untold.insert(lead.clone());
+        self.alarms.found(&lead, Cause { scenario, cluster, reason, since, over: false });
+    }
+
+    /// A common cause is over when no incident of its scenario is live in its cluster.
+    fn end_causes(&mut self) {
+        let over = self.alarms.causes().filter(|(_, c)| self.live_in(&c.scenario, &c.cluster).next().is_none());
+        let over: Vec<(IncidentId, Cause)> = over.map(|(lead, cause)| (lead.clone(), cause.clone())).collect();
+        for (lead, cause) in over {
+            let told = self.told.contains_key(&lead);
+            self.alarms.end(&lead, told);
+            if told {
+                self.untold.insert(lead);
+            } else {
+                self.untold.remove(&lead);
+            }
+            let members: Vec<ServerId> = self.reach.members(&cause.cluster).cloned().collect();
+            for server in &members {
+                self.history.calmed(&cause.scenario, server);
+            }
+            // Of servers that have left the cluster nobody was told yet.
+            let left = self.live.values().filter_map(|id| self.incidents.get(id)).filter(|i| {
+                i.scenario == cause.scenario
+                    && i.state == State::Escalated
+                    && !self.told.contains_key(&i.id)
+                    && self.covered_by(i).is_none()
+            });
+            let left: Vec<IncidentId> = left.map(|i| i.id.clone()).collect();
+            self.untold.extend(left);
+        }
+    }
+
+    /// Live incidents of a scenario on servers of a cluster.
+    pub(crate) fn live_in<'a>(
+        &'a self,
+        scenario: &'a ScenarioName,
+        cluster: &'a str,
+    ) -> impl Iterator<Item = &'a Incident> {
+        let live = self.live.values().filter_map(|id| self.incidents.get(id));
+        live.filter(move |i| i.scenario == *scenario && i.server().is_some_and(|s| self.cluster(s) == cluster))
+    }
+
+    /// The incident another one is told with: the one that stands for their common cause.
+    pub(crate) fn covered_by(&self, incident: &Incident) -> Option<&IncidentId> {
+        let cluster = self.cluster(incident.server()?);
+        self.alarms.cause(&incident.scenario, cluster).map(|(lead, _)| lead).filter(|lead| **lead != incident.id)
+    }
+
+    /// The cluster of a server: its label, else itself alone.
+    pub(crate) fn cluster<'a>(&'a self, server: &'a ServerId) -> &'a str {
+        self.servers.get(server).and_then(|s| s.labels.get("cluster")).unwrap_or(server.as_str())
+    }
+
+    /// The maintenance a server is in. Servers in maintenance are no members of anything that is counted.
+    pub(crate) fn in_maintenance(&self, server: &ServerId, now: Timestamp) -> Option<&Maintenance> {
+        self.standing.maintenance_of(self, server, now)
     }
 
     /// The live incident of the same trouble.
@@ -228,11 +382,6 @@ impl Book {
     /// What is known of a command.
     pub(crate) fn issue(&self, command: &CommandId) -> Option<&Issue> {
         self.commands.get(command)
-    }
-
-    /// How many incidents of a scenario have a disruptive or destructive step under way.
-    pub(crate) fn in_flight(&self, scenario: &ScenarioName) -> usize {
-        self.in_flight.get(scenario).map_or(0, BTreeSet::len)
     }
 
     /// An id that no kept incident has.

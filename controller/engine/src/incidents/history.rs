@@ -10,8 +10,8 @@ use skynet_model::name::{CommandId, IncidentId, ScenarioName, ServerId};
 use skynet_model::time::{Span, Timestamp};
 use skynet_model::value::Params;
 
-/// The longest any rail looks back.
-const DAY: Span = Span::hours(24);
+use super::rails::{DAY, MAX_OPENINGS};
+
 const HOUR: Span = Span::hours(1);
 
 /// One command that may have had an effect.
@@ -31,6 +31,8 @@ pub(crate) struct History {
     rates: BTreeMap<String, Vec<Timestamp>>,
     /// By scenario, server and labels.
     openings: BTreeMap<String, Vec<Timestamp>>,
+    /// When each server last fired a scenario, whatever the labels.
+    fired: BTreeMap<ScenarioName, BTreeMap<ServerId, Timestamp>>,
     pruned: Timestamp,
 }
 
@@ -57,7 +59,30 @@ pub(crate) fn trouble_key(incident: &Incident) -> String {
 impl History {
     pub(crate) fn opened(&mut self, incident: &Incident, time: Timestamp) {
         self.prune(time);
-        self.openings.entry(trouble_key(incident)).or_default().push(time);
+        let openings = self.openings.entry(trouble_key(incident)).or_default();
+        if openings.len() >= MAX_OPENINGS {
+            openings.remove(0);
+        }
+        openings.push(time);
+        if let Some(server) = incident.server() {
+            self.fired.entry(incident.scenario.clone()).or_default().insert(server.clone(), time);
+        }
+    }
+
+    /// What a server fired counts no longer: the cause it was part of is over.
+    pub(crate) fn calmed(&mut self, scenario: &ScenarioName, server: &ServerId) {
+        if let Some(fired) = self.fired.get_mut(scenario) {
+            fired.remove(server);
+            if fired.is_empty() {
+                self.fired.remove(scenario);
+            }
+        }
+    }
+
+    /// Whether a server fired a scenario within `window`.
+    pub(crate) fn fired(&self, scenario: &ScenarioName, server: &ServerId, window: Span, now: Timestamp) -> bool {
+        let at = self.fired.get(scenario).and_then(|fired| fired.get(server));
+        at.is_some_and(|at| now.since(*at) < window)
     }
 
     pub(crate) fn issued(&mut self, command: &Command, risk: Risk, time: Timestamp) {
@@ -103,10 +128,10 @@ impl History {
         times.iter().copied().filter(|t| now.since(*t) < HOUR).collect()
     }
 
-    /// How often this trouble opened within the last hour.
-    pub(crate) fn openings(&self, incident: &Incident, now: Timestamp) -> usize {
+    /// How often this trouble opened within `window`, which is at most a day.
+    pub(crate) fn openings(&self, incident: &Incident, window: Span, now: Timestamp) -> usize {
         let times = self.openings.get(&trouble_key(incident)).map_or(&[][..], Vec::as_slice);
-        times.iter().filter(|t| now.since(**t) < HOUR).count()
+        times.iter().filter(|t| now.since(**t) < window).count()
     }
 
     /// Now and then, by the events' own time, so that replay forgets the same.
@@ -115,12 +140,16 @@ impl History {
             return;
         }
         self.pruned = time;
-        let retain = |times: &mut Vec<Timestamp>| {
-            times.retain(|t| time.since(*t) < HOUR);
+        let retain = |times: &mut Vec<Timestamp>, within: Span| {
+            times.retain(|t| time.since(*t) < within);
             !times.is_empty()
         };
-        self.openings.retain(|_, times| retain(times));
-        self.rates.retain(|_, times| retain(times));
+        self.openings.retain(|_, times| retain(times, DAY));
+        self.rates.retain(|_, times| retain(times, HOUR));
+        self.fired.retain(|_, fired| {
+            fired.retain(|_, at| time.since(*at) < DAY);
+            !fired.is_empty()
+        });
         self.uses.retain(|_, uses| {
             uses.retain(|u| time.since(u.at) < DAY);
             !uses.is_empty()

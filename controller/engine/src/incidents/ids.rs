@@ -21,10 +21,14 @@ const UNDO: u32 = {
     inverse & MASK
 };
 
+/// Six hex digits of a number.
+pub(crate) fn short(number: u32) -> String {
+    format!("{:06x}", number.wrapping_mul(SPREAD) & MASK)
+}
+
 /// The id of a number.
 pub(crate) fn id(number: u32) -> IncidentId {
-    let spread = number.wrapping_mul(SPREAD) & MASK;
-    IncidentId::new(&format!("i-{spread:06x}")).unwrap_or_else(|_| unreachable!("hex digits are a name"))
+    IncidentId::new(&format!("i-{}", short(number))).unwrap_or_else(|_| unreachable!("hex digits are a name"))
 }
 
 /// The number after the one an id was made of.

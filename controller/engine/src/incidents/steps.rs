@@ -6,18 +6,21 @@
 use skynet_model::command::{COMMAND_TTL, Command, Status, command_id};
 use skynet_model::condition::Truth;
 use skynet_model::event::EventBody;
-use skynet_model::incident::{Chosen, Hold, Incident, Rail, State};
+use skynet_model::incident::{Chosen, Incident, Rail, State};
 use skynet_model::name::ServerId;
 use skynet_model::policy;
 use skynet_model::time::{Span, Timestamp};
 use skynet_model::value::Params;
 
-use super::rails::{self, Case, PATIENCE, Stop};
+use super::rails::{self, Case, Patience, Stop};
 use super::{Step, View, may_have_worked, story};
 use crate::{Engine, Output};
 
 /// What is added to a command's time before its outcome is given up.
 const GRACE: Span = Span::seconds(30);
+
+/// Servers that cannot go, each with the rail that stops it.
+type Stopped = Vec<(ServerId, (Rail, Stop))>;
 
 /// A step that is to be done: which, how it is written, and its parameters.
 pub(super) struct Task<'a> {
@@ -54,6 +57,9 @@ impl Engine {
             // The evaluator looks again when `settle` has passed.
             return Step::Stay(None);
         }
+        if let Some(work) = self.worked_on(now, incident) {
+            return self.hold(now, incident, "it", work, out);
+        }
         let number = incident.step();
         let Some(step) = scenario.respond.get(number as usize) else {
             let reason = match number {
@@ -75,8 +81,11 @@ impl Engine {
         let task = Task { number, step, params: &params };
         let servers = match self.choose(now, view, &task) {
             Ok(servers) => servers,
-            Err(stop) => return self.held(now, incident, &task, (Rail::Target, stop), out),
+            Err(stop) => return self.hold(now, incident, &task.in_words(), (Rail::Target, stop), out),
         };
+        for server in &servers {
+            self.look_for_cause(now, incident, server, step.action.risk, out);
+        }
         let is_new = incident.chosen.as_ref().is_none_or(|c| c.step != number || c.servers != servers);
         if step.target.is_some() && is_new {
             self.emit(now, EventBody::StepBegun { incident: incident.id.clone(), step: number, servers }, out);
@@ -86,9 +95,9 @@ impl Engine {
             Ok(()) => Step::Moved,
             Err(mut stopped) if !stopped.is_empty() => {
                 // One that waiting would help is waited for, though another is lost.
-                let first = stopped.iter().position(|(_, (_, stop))| !stop.at_once).unwrap_or(0);
+                let first = stopped.iter().position(|(_, (_, stop))| stop.patience != Patience::None).unwrap_or(0);
                 let (_, held) = stopped.swap_remove(first);
-                self.held(now, incident, &task, held, out)
+                self.hold(now, incident, &task.in_words(), held, out)
             }
             Err(_) => Step::Stay(None),
         }
@@ -102,7 +111,7 @@ impl Engine {
         task: &Task<'_>,
         servers: &[ServerId],
         out: &mut Vec<Output>,
-    ) -> Result<(), Vec<(ServerId, (Rail, Stop))>> {
+    ) -> Result<(), Stopped> {
         let mut stopped = Vec::new();
         for server in servers {
             let Some((rail, mut stop)) = self.stop(now, view, task, server) else {
@@ -118,28 +127,25 @@ impl Engine {
     }
 
     /// The rail that holds a step back on a server.
-    pub(super) fn stop(
-        &self,
-        now: Timestamp,
-        view: &View,
-        task: &Task<'_>,
-        target: &ServerId,
-    ) -> Option<(Rail, Stop)> {
+    pub(super) fn stop(&self, now: Timestamp, view: &View, task: &Task<'_>, target: &ServerId) -> Option<(Rail, Stop)> {
         let server = self.evaluator.server(target);
-        rails::check(&Case {
+        let case = Case {
             now,
             book: &self.book,
             settings: &self.settings,
             startup: &self.startup,
             journal_blocked: self.journal_blocked,
+            expires: self.term.map(|(.., expires)| expires),
             target,
             server: server.as_deref(),
             incident: &view.incident,
             look: view.look,
             scenario: &view.scenario,
             step: task.step,
+            number: task.number,
             params: task.params,
-        })
+        };
+        rails::check(&case, self.without)
     }
 
     fn issue(
@@ -160,48 +166,11 @@ impl Engine {
             action: task.step.action.name.to_owned(),
             labels: incident.labels.clone(),
             params: task.params.clone(),
-            policy: self.version_of(Some(&target)),
+            policy: self.version_of(Some(target)),
             epoch: self.epoch,
             ttl: COMMAND_TTL,
         };
         self.emit(now, EventBody::CommandIssued { command, risk: task.step.action.risk }, out);
-    }
-
-    /// Journals what holds a step back, when it is another rail than before. Gives since when it is held.
-    fn note(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        rail: Rail,
-        stop: &Stop,
-        out: &mut Vec<Output>,
-    ) -> Timestamp {
-        let since = incident.hold.as_ref().map_or(now, |h| h.since);
-        if incident.hold.as_ref().is_none_or(|h| h.rail != rail) {
-            let hold = Hold { rail, why: stop.why.clone(), since };
-            self.emit(now, EventBody::IncidentHeld { incident: incident.id.clone(), hold }, out);
-        }
-        since
-    }
-
-    /// A step is held back as a whole: waits, or tells a person.
-    fn held(
-        &mut self,
-        now: Timestamp,
-        incident: &Incident,
-        task: &Task<'_>,
-        (rail, stop): (Rail, Stop),
-        out: &mut Vec<Output>,
-    ) -> Step {
-        let since = self.note(now, incident, rail, &stop, out);
-        let last = since.plus(PATIENCE);
-        if stop.at_once || now >= last {
-            let waited = if stop.at_once { String::new() } else { format!(" for {}", now.since(since)) };
-            let reason = format!("{} was held back{waited} by {}: {}", task.in_words(), rail.as_str(), stop.why);
-            self.change(now, &incident.id, State::Escalated, reason, out);
-            return Step::Moved;
-        }
-        Step::Stay(Some(stop.until.filter(|at| *at > now).map_or(last, |at| at.min(last))))
     }
 
     /// Waits for outcomes, and sends the commands that are left of the step as the rails let them go.
@@ -253,21 +222,21 @@ impl Engine {
         }
         let task = Task { number, step, params: &params };
         let Err(stopped) = self.go(now, view, &task, &remaining, out) else { return Step::Moved };
-        let Some((_, (rail, stop))) = stopped.first() else { return Step::Stay(due) };
-        let since = self.note(now, incident, *rail, stop, out);
-        let last = since.plus(PATIENCE);
+        let Some((_, first)) = stopped.first() else { return Step::Stay(due) };
+        let since = self.note(now, incident, first, out);
+        let last = since.plus(self.settings.hold_patience);
         let lost: Vec<ServerId> =
-            stopped.iter().filter(|(_, (_, stop))| stop.at_once || now >= last).map(|(s, _)| s.clone()).collect();
+            stopped.iter().filter(|(_, (_, stop))| stop.is_lost(now, last)).map(|(s, _)| s.clone()).collect();
         if !lost.is_empty() {
             return self.give_up(now, incident, &lost, out);
         }
-        let until = stopped.iter().filter_map(|(_, (_, stop))| stop.until).filter(|at| *at > now);
-        Step::Stay(until.chain(due).chain([last]).min())
+        let until = stopped.iter().filter_map(|(_, (_, stop))| stop.until);
+        Step::Stay(until.chain(due).chain([last]).filter(|at| *at > now).min())
     }
 
     /// The step goes on without these servers.
     fn give_up(&mut self, now: Timestamp, incident: &Incident, lost: &[ServerId], out: &mut Vec<Output>) -> Step {
-        let Some(Chosen { step, servers }) = &incident.chosen else { return Step::Stay(None) };
+        let Some(Chosen { step, servers, .. }) = &incident.chosen else { return Step::Stay(None) };
         let servers = servers.iter().filter(|server| !lost.contains(server)).cloned().collect();
         self.emit(now, EventBody::StepBegun { incident: incident.id.clone(), step: *step, servers }, out);
         Step::Moved

@@ -3,9 +3,9 @@
 
 use std::fmt::Write;
 
-use skynet_model::incident::{Incident, Notice, NoticeKind, State, StepRecord};
-use skynet_model::name::{NoticeId, ServerId};
-use skynet_model::policy::{Policy, Scenario};
+use skynet_model::incident::{Incident, State, StepRecord};
+use skynet_model::name::ServerId;
+use skynet_model::policy::Scenario;
 use skynet_model::series::Reading;
 use skynet_model::time::Timestamp;
 use skynet_model::value::Params;
@@ -121,44 +121,4 @@ fn state(state: State) -> &'static str {
         State::Observed => "Observed",
         State::Pending | State::Waiting | State::Acting | State::Verifying => "It goes on",
     }
-}
-
-/// The notice for an incident that has been escalated, or whose escalation has ended.
-pub(crate) fn notice(
-    incident: &Incident,
-    scenario: Option<&Scenario>,
-    policy: Option<&Policy>,
-    now: Timestamp,
-) -> Option<Notice> {
-    let hex = incident.id.as_str().trim_start_matches("i-");
-    let (kind, id, verb) = match incident.state {
-        State::Escalated => (NoticeKind::Escalated, format!("n-{hex}"), "not contained"),
-        State::Resolved => (NoticeKind::Resolved, format!("n-{hex}-end"), "resolved"),
-        State::Superseded => (NoticeKind::Resolved, format!("n-{hex}-end"), "closed, the policy changed"),
-        State::Pending
-        | State::Waiting
-        | State::Acting
-        | State::Verifying
-        | State::Contained
-        | State::Cleared
-        | State::Observed => return None,
-    };
-    let named = incident.route.clone().unwrap_or_else(|| "default".to_owned());
-    let route = policy.and_then(|p| p.routes.get(&named));
-    let to = route.and_then(|r| r.tiers.first()).map(|t| t.to.clone()).unwrap_or_default();
-    Some(Notice {
-        id: NoticeId::new(&id).ok()?,
-        kind,
-        incident: Some(incident.id.clone()),
-        scenario: Some(incident.scenario.clone()),
-        server: incident.server().cloned(),
-        labels: incident.labels.clone(),
-        severity: incident.severity,
-        route: if route.is_some() { named } else { "console".to_owned() },
-        to,
-        title: format!("{} on {}, {verb}: {}", incident.scenario, incident.subject, incident.summary),
-        story: story(incident, scenario, now),
-        at: now,
-        since: incident.since,
-    })
 }

@@ -8,7 +8,7 @@ use skynet_model::policy::{Order, Pick, Step, StepTarget, Where, cluster_of};
 use skynet_model::time::Timestamp;
 
 use super::View;
-use super::rails::Stop;
+use super::rails::{Patience, Stop};
 use super::steps::Task;
 use crate::Engine;
 
@@ -42,7 +42,7 @@ impl Engine {
     /// The servers a step could be done on, in order; why there are none.
     fn candidates(&self, view: &View, step: &Step) -> Result<Vec<ServerId>, Stop> {
         let incident = &view.incident;
-        let lost = |why: &str| Stop { why: why.to_owned(), until: None, at_once: true };
+        let lost = |why: &str| Stop { why: why.to_owned(), until: None, patience: Patience::None };
         let Some(policy) = &self.policy else { return Err(lost("no policy is in force")) };
         let fits = |server: &ServerId| {
             let record = self.book.servers.get(server);
@@ -80,7 +80,7 @@ impl Engine {
                         Subject::Server(_) | Subject::Fleet(_) | Subject::Request(_) => String::new(),
                     };
                     let why = format!("no server matches {}{within}", selection(&pick.selects));
-                    return Err(Stop { why, until: None, at_once: false });
+                    return Err(Stop { why, until: None, patience: Patience::Usual });
                 }
                 Ok(self.ranked(servers, pick.order.as_ref()))
             }

@@ -23,9 +23,12 @@ const fn action(name: &'static str, params: &'static [ParamSpec], risk: Risk) ->
 
 pub(crate) const CATALOGUE: Catalogue = Catalogue {
     sensors: &[
+        &sensor("auth", &[series("auth.failures_per_min", &["ip", "user"], true)]),
         &sensor("cpu", &[series("cpu.busy_ratio", &[], false)]),
         &sensor("disk", &[series("disk.used_ratio", &["mount"], false), series("disk.slow", &["mount"], false)]),
+        &sensor("http", &[series("http.up", &["name"], false)]),
         &sensor("load", &[series("load.one", &[], false)]),
+        &sensor("network", &[series("network.errors_total", &["interface"], false)]),
         &sensor("process", &[series("process.cpu_ratio", &["pid"], true)]),
         &sensor("service", &[series("service.up", &["unit"], false)]),
     ],

@@ -16,7 +16,7 @@ use skynet_model::time::{Span, Timestamp};
 use crate::catalogue::CATALOGUE;
 
 pub(crate) const PROFILE: &str =
-    "profile: web\nmatch: { role: web }\nsensors: [cpu, disk, load, process, service]\n---\n";
+    "profile: web\nmatch: { role: web }\nsensors: [auth, cpu, disk, http, load, network, process, service]\n---\n";
 
 /// What an action does to a fake server.
 #[derive(Clone, Debug)]
@@ -55,6 +55,8 @@ pub(crate) struct World {
     pub(crate) policy: Arc<Policy>,
     pub(crate) version: u64,
     epoch: u64,
+    /// The rail that is left out.
+    without: Option<Rail>,
 }
 
 pub(crate) fn policy(text: &str) -> Arc<Policy> {
@@ -69,6 +71,18 @@ pub(crate) fn server(name: &str) -> ServerId {
     ServerId::new(name).unwrap()
 }
 
+fn engine(without: Option<Rail>) -> Engine {
+    match without {
+        Some(rail) => Engine::new().without_rail(rail),
+        None => Engine::new(),
+    }
+}
+
+/// The name of a cluster's server: `shop-a`, `shop-b`...
+pub(crate) fn member(cluster: &str, n: u8) -> String {
+    format!("{cluster}-{}", char::from(b'a' + n))
+}
+
 impl World {
     /// One server, `web1`, connected and merged, under this policy.
     pub(crate) fn new(text: &str) -> Self {
@@ -78,8 +92,13 @@ impl World {
     }
 
     pub(crate) fn empty(text: &str) -> Self {
+        Self::without(text, None)
+    }
+
+    /// No servers yet, and an engine without one of its rails.
+    pub(crate) fn without(text: &str, rail: Option<Rail>) -> Self {
         let mut world = Self {
-            engine: Engine::new(),
+            engine: engine(rail),
             now: 1_000_000_000,
             events: Vec::new(),
             resent: Vec::new(),
@@ -87,6 +106,7 @@ impl World {
             policy: policy(text),
             version: 1,
             epoch: 1,
+            without: rail,
         };
         world.engine.start(Timestamp(world.now), 1);
         let policy = Arc::clone(&world.policy);
@@ -95,9 +115,21 @@ impl World {
     }
 
     pub(crate) fn add(&mut self, name: &str) {
-        self.add_with(name, &[("role", "web"), ("cluster", "shop")]);
+        self.add_in(name, "shop");
     }
 
+    /// So many servers of a cluster: `shop-a`, `shop-b`...
+    pub(crate) fn add_cluster(&mut self, cluster: &str, servers: u8) {
+        for n in 0..servers {
+            self.add_in(&member(cluster, n), cluster);
+        }
+    }
+
+    pub(crate) fn add_in(&mut self, name: &str, cluster: &str) {
+        self.add_with(name, &[("role", "web"), ("cluster", cluster)]);
+    }
+
+    /// A server, connected and merged.
     pub(crate) fn add_with(&mut self, name: &str, labels: &[(&str, &str)]) {
         let id = server(name);
         let fake = Fake {
@@ -129,8 +161,10 @@ impl World {
             match output {
                 Output::Event(body) => {
                     if let EventBody::CommandIssued { command, .. } = &body {
-                        assert!(self.engine.halted().is_none(), "an action while halted");
-                        assert!(self.fakes[command.server.as_str()].connected, "an action on a server that is away");
+                        let halted = self.engine.halted().is_some();
+                        assert!(!halted || self.without == Some(Rail::Halt), "an action while halted");
+                        let there = self.fakes[command.server.as_str()].connected;
+                        assert!(there || self.without == Some(Rail::Server), "an action on a server that is away");
                         self.deliver(command.clone());
                     }
                     let seq = self.events.len() as u64 + 1;
@@ -156,7 +190,12 @@ impl World {
     }
 
     /// Somebody asks for something on these servers.
-    pub(crate) fn ask(&mut self, request: &str, parameters: &[(&str, &str)], on: &[&str]) -> Result<IncidentId, String> {
+    pub(crate) fn ask(
+        &mut self,
+        request: &str,
+        parameters: &[(&str, &str)],
+        on: &[&str],
+    ) -> Result<IncidentId, String> {
         let asking = Asking {
             request: request.to_owned(),
             parameters: Labels::new(parameters.iter().copied()),
@@ -297,6 +336,30 @@ impl World {
         });
     }
 
+    /// Windows that want their past get it from `known`: wall times and values of series. Gives how many asked.
+    pub(crate) fn feed(&mut self, name: &str, known: &BTreeMap<String, Vec<(i64, f64)>>) -> usize {
+        let id = self.fakes[name].id.clone();
+        let seat = self.engine.seat(&id).unwrap();
+        let mut asked = seat.enter(Timestamp(self.now)).unwrap().hungry(1000);
+        for past in &mut asked {
+            for (time, value) in known.get(&past.series().to_string()).into_iter().flatten() {
+                past.push(Timestamp(*time), *value);
+            }
+        }
+        let count = asked.len();
+        let mut hot = seat.enter(Timestamp(self.now)).unwrap();
+        asked.into_iter().for_each(|past| hot.feed(past));
+        if hot.leave() {
+            self.input(Input::Found { server: id });
+        }
+        count
+    }
+
+    /// Whether an incident of a scenario is live.
+    pub(crate) fn is_live(&self, scenario: &str) -> bool {
+        self.engine.incidents().iter().any(|i| i.scenario.as_str() == scenario && !i.state.is_end())
+    }
+
     /// Outcomes that are due.
     pub(crate) fn report(&mut self) {
         let now = self.now;
@@ -329,7 +392,7 @@ impl World {
             self.pass(1);
             let names: Vec<String> = self.fakes.keys().cloned().collect();
             for name in names {
-                for sensor in ["cpu", "disk", "load", "process", "service"] {
+                for sensor in ["auth", "cpu", "disk", "http", "load", "network", "process", "service"] {
                     if self.fakes[&name].connected && !self.fakes[&name].silent.contains(sensor) {
                         self.sweep(&name, sensor, 0);
                     }
@@ -357,7 +420,7 @@ impl World {
 
     pub(crate) fn restart_under(&mut self, policy: Arc<Policy>) {
         self.check_replay();
-        self.engine = Engine::new();
+        self.engine = engine(self.without);
         for event in &self.events {
             self.engine.replay(event);
         }
@@ -418,6 +481,17 @@ impl World {
             _ => None,
         });
         held.collect()
+    }
+
+    /// How many commands had an effect, on whatever server.
+    pub(crate) fn acted(&self) -> usize {
+        self.fakes.values().map(|fake| fake.effects.len()).sum()
+    }
+
+    /// The newest incident of a server.
+    #[track_caller]
+    pub(crate) fn of(&self, name: &str) -> Incident {
+        self.opened().into_iter().rfind(|i| i.server() == Some(&server(name))).expect("an incident of the server")
     }
 
     /// Commands that had an effect on a server, as action names.

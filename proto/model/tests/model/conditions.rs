@@ -123,7 +123,9 @@ fn slots_say_what_they_are_filled_from_and_are_shared() {
 fn a_text_slot_is_one_or_zero() {
     let value = |source: &str, text: &str| match &compile(source).slots()[0] {
         Slot::Text(test) => test.value(text),
-        other => panic!("{source}: {other:?}"),
+        other @ (Slot::Series(_) | Slot::Absent(_) | Slot::Window(_) | Slot::Fold(_) | Slot::Servers(_)) => {
+            panic!("{source}: {other:?}")
+        }
     };
     assert_eq!(value("label.user == \"www\" && load.one > 1", "www"), 1.0);
     assert_eq!(value("label.user == \"www\" && load.one > 1", ""), 0.0);

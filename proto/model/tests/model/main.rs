@@ -9,5 +9,6 @@ mod documents;
 mod policies;
 mod random;
 mod schema;
+mod shipped;
 mod signatures;
 mod signers;

@@ -82,7 +82,8 @@ impl Policies {
         now: &Moment,
         storage: &dyn Storage,
     ) -> Result<&Applied, String> {
-        let no = |what: String| format!("cannot go back to {wanted}: {what}; push its content as a new, higher version");
+        let no =
+            |what: String| format!("cannot go back to {wanted}: {what}; push its content as a new, higher version");
         let (Some(current), Some(previous)) = (&self.current, &self.previous) else {
             return Err(no("no version before the one in force is kept here".to_owned()));
         };

@@ -91,7 +91,9 @@ fn an_agent_that_begins_anew_twice_soon_after_a_new_policy_goes_back_alone_and_s
     rig.restart();
     assert_eq!(in_force(&rig), 1);
     for _ in 0..2 {
-        let Reply::Ready { given_up: Some(given_up), .. } = rig.actor.ready() else { panic!("{:?}", rig.actor.ready()) };
+        let Reply::Ready { given_up: Some(given_up), .. } = rig.actor.ready() else {
+            panic!("{:?}", rig.actor.ready())
+        };
         assert_eq!(given_up.version, 2);
         assert!(given_up.why.contains("2 times within 5m"), "{}", given_up.why);
         rig.restart();
