@@ -14,8 +14,8 @@ mod server;
 mod world;
 
 pub use fleet::{Figures, Fleet, Rails};
-pub use rollout::{Bad, Course, Rollout, policy as rollout_policy};
 pub use rng::Rng;
+pub use rollout::{Bad, Course, Rollout, policy as rollout_policy};
 pub use world::{Report, World};
 
 /// The policy of a version: every second one has another text of two scenarios.

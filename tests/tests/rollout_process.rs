@@ -153,14 +153,20 @@ async fn waves_go_on_after_a_restart_and_a_broken_sensor_brings_everything_back(
     stage.push(3, &policy("30s", BROKEN)).await.unwrap();
     let (back, reason, by) = end(&mut log, 3).await;
     assert!(back && by == "skynet" && reason.contains("sensor exec:queue fails"), "{reason}");
-    let given: Vec<_> = FLEET.iter().map(|s| until(&stage, s, "version 2 again", PATIENCE, |s| s["policy_version"] == 2)).collect();
+    let given: Vec<_> =
+        FLEET.iter().map(|s| until(&stage, s, "version 2 again", PATIENCE, |s| s["policy_version"] == 2)).collect();
     for one in given {
         one.await;
     }
     let events = stage.events().await.unwrap();
-    let had = events.iter().filter(|e| matches!(&e.body, EventBody::ServerPolicy { version: 3, error: None, .. })).count();
+    let had =
+        events.iter().filter(|e| matches!(&e.body, EventBody::ServerPolicy { version: 3, error: None, .. })).count();
     assert_eq!(had, 1, "only the canary ever had it");
-    assert!(events.iter().any(|e| matches!(&e.body, EventBody::NoticeRaised { notice } if notice.title.contains("policy 3"))));
+    assert!(
+        events
+            .iter()
+            .any(|e| matches!(&e.body, EventBody::NoticeRaised { notice } if notice.title.contains("policy 3")))
+    );
     let again = stage.push(3, &policy("1s", WELL)).await.unwrap_err().to_string();
     assert!(again.contains("version 3, which servers were given before"), "{again}");
     let (text, code) = ctl(&stage, &["policy", "status", "--watch"]);
@@ -228,7 +234,9 @@ async fn an_agent_that_is_killed_twice_under_a_new_policy_goes_back_alone_and_th
     let mut log = stage.follow(0).await.unwrap();
     let said = log
         .until("what the agent says", PATIENCE, |e| match &e.body {
-            EventBody::ServerPolicy { server, version: 2, error: Some(error) } => Some((server.to_string(), error.clone())),
+            EventBody::ServerPolicy { server, version: 2, error: Some(error) } => {
+                Some((server.to_string(), error.clone()))
+            }
             _ => None,
         })
         .await
@@ -254,7 +262,10 @@ async fn labels_change_what_a_server_runs_within_a_second_and_outlive_a_restart(
 
     stage.kill_controller();
     stage.start_controller().await.unwrap();
-    until(&stage, "web1", "the operator's labels", PATIENCE, |s| s["labels"]["kind"] == "special" && s["connected"] == true).await;
+    until(&stage, "web1", "the operator's labels", PATIENCE, |s| {
+        s["labels"]["kind"] == "special" && s["connected"] == true
+    })
+    .await;
 
     // While the agent is away it hears of it when it comes back.
     stage.kill_agent("web1");

@@ -347,7 +347,13 @@ pub enum PolicyCommand {
     /// End the rollout: every server goes back to its last good version.
     Rollback {
         /// Why; the others will read it.
-        #[arg(short = 'm', long = "message", visible_alias = "reason", value_name = "TEXT", default_value = "an operator's wish")]
+        #[arg(
+            short = 'm',
+            long = "message",
+            visible_alias = "reason",
+            value_name = "TEXT",
+            default_value = "an operator's wish"
+        )]
         reason: String,
         /// How to print what became of it.
         #[arg(short, long, value_enum, default_value_t)]

@@ -58,7 +58,10 @@ pub(super) async fn label(
     let mut page = Page::new();
     let what = if labelled.changed { "labelled" } else { "unchanged" };
     let labels = Labels::new(&labelled.labels).to_string();
-    page.line([Ink::Cyan.on(server), format!(" {what}: {}", if labels.is_empty() { "no labels" } else { &labels }).into()]);
+    page.line([
+        Ink::Cyan.on(server),
+        format!(" {what}: {}", if labels.is_empty() { "no labels" } else { &labels }).into(),
+    ]);
     printer.page(&page)
 }
 

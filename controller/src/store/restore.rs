@@ -203,7 +203,8 @@ async fn policies(connection: &mut Connection, keys: &Keys, events: &[Event]) ->
         let EventBody::PolicyActivated { version, digest, .. } = &event.body else { return None };
         Some((*version, digest.as_str()))
     });
-    let activated = activated.take(POLICIES).enumerate().map(|(index, (version, digest))| (index == 0, version, digest));
+    let activated =
+        activated.take(POLICIES).enumerate().map(|(index, (version, digest))| (index == 0, version, digest));
     let rolled_out = events.iter().rev().find_map(|event| {
         let EventBody::RolloutStarted { version, digest, .. } = &event.body else { return None };
         Some((false, *version, digest.as_str()))

@@ -40,7 +40,8 @@ pub enum Bad {
 
 const BASE: &str = "fleet: sim\nrollout: { waves: [1, 5%, 25%, 100%], soak: 10m }\n---\nprofile: all\nmatch: { role: web }\nsensors:\n  \
     - cpu: { every: 30s }\n";
-const SENSOR: &str = "  - exec: { name: queue, script: broken, every: 30s }\n---\nscript: broken\ninterpreter: /bin/sh\nbody: exit 9\n";
+const SENSOR: &str =
+    "  - exec: { name: queue, script: broken, every: 30s }\n---\nscript: broken\ninterpreter: /bin/sh\nbody: exit 9\n";
 const SCENARIO: &str = "---\nscenario: always\nwhen: cpu.busy_ratio >= 0\nmode: enforce\nrespond:\n  - do: service.restart\n    with: \
     { unit: web.service }\n    verify_within: 1m\n";
 
@@ -403,9 +404,10 @@ impl Rollout {
                 let (reached, acted) = (self.reached.len(), self.acted.len());
                 return Err(self.broken(&format!("past its canary: {:?}, {reached} had it, {acted} acted", run.wave)));
             }
-            let told = self.journal.iter().any(|e| {
-                matches!(&e.body, EventBody::NoticeRaised { notice } if notice.id.as_str() == "n-rollout-2")
-            });
+            let told = self
+                .journal
+                .iter()
+                .any(|e| matches!(&e.body, EventBody::NoticeRaised { notice } if notice.id.as_str() == "n-rollout-2"));
             if !told || notices == 0 {
                 return Err(self.broken("nobody was told"));
             }

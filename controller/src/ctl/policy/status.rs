@@ -141,7 +141,10 @@ fn page(status: &Status, all: bool, now: Timestamp) -> Page {
             "rolled_back" => Ink::Red,
             _ => Ink::Yellow,
         };
-        page.field("policy", [Ink::Cyan.on(format!("v{}", status.version)), format!(", pushed by {}", status.by).into()]);
+        page.field(
+            "policy",
+            [Ink::Cyan.on(format!("v{}", status.version)), format!(", pushed by {}", status.by).into()],
+        );
         page.field("rollout", [ink.on(status.state.replace('_', " "))]);
         page.field("in force", [base.into()]);
         if let Some(started) = status.started {
@@ -158,9 +161,10 @@ fn page(status: &Status, all: bool, now: Timestamp) -> Page {
             page.field("because", [reason.into()]);
         }
         if status.ended.is_none() {
-            let left = status.soak_left.map_or_else(|| "begins when a server runs it".to_owned(), |left| {
-                format!("{} left of {}", Span::seconds((left.0 + 999) / 1000), status.soak)
-            });
+            let left = status.soak_left.map_or_else(
+                || "begins when a server runs it".to_owned(),
+                |left| format!("{} left of {}", Span::seconds((left.0 + 999) / 1000), status.soak),
+            );
             page.field("soak", [left.into()]);
         }
         waves(&mut page, status);
