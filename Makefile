@@ -24,12 +24,12 @@ lint: ## format, clippy with warnings denied, docs
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
-deps: ## install what the tests drive for real: redis-server, ssh-keygen, nft
-	@command -v redis-server >/dev/null && command -v ssh-keygen >/dev/null && PATH=$$PATH:/usr/sbin command -v nft >/dev/null && exit 0; \
-	[ "$$(id -u)" = 0 ] || { echo "the tests need redis-server 7.0 or newer, ssh-keygen 8.9 or newer and nft: install them (apt-get install redis-server openssh-client nftables), or run make deps as root"; exit 1; }; \
+deps: ## install what the tests drive for real: redis-server, ssh-keygen
+	@command -v redis-server >/dev/null && command -v ssh-keygen >/dev/null && exit 0; \
+	[ "$$(id -u)" = 0 ] || { echo "the tests need redis-server 7.0 or newer and ssh-keygen 8.9 or newer: install them (apt-get install redis-server openssh-client), or run make deps as root"; exit 1; }; \
 	policy=/usr/sbin/policy-rc.d; [ -e $$policy ] || { printf '#!/bin/sh\nexit 101\n' > $$policy; chmod 755 $$policy; trap "rm -f $$policy" EXIT; }; \
 	apt-get update -qq; \
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server openssh-client nftables
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server openssh-client
 
 test: deps lint run-tests ## everything CI runs
 
@@ -44,8 +44,8 @@ endif
 
 test-full: test ## long runs: 10,000 seeds, hostile input, licences and bans; minutes each
 	SKYNET_SEEDS=10000 SKYNET_FLEET_SEEDS=1000 cargo test -p skynet-tests --test simulation --locked -- --nocapture
-	SKYNET_HOSTILE_COMMANDS=1000000 cargo test -p skynet-tests --test hostile_controller --locked -- --nocapture
 	SKYNET_ROLLOUT_SEEDS=1000 cargo test -p skynet-tests --test rollout --locked -- --nocapture
+	SKYNET_HOSTILE_COMMANDS=1000000 cargo test -p skynet-tests --test hostile_controller --locked -- --nocapture
 	$(MAKE) fuzz
 	cargo deny --version 2>/dev/null | grep -q ' $(DENY_VERSION)$$' || cargo install --locked cargo-deny@$(DENY_VERSION)
 	cargo deny --locked check bans licenses sources

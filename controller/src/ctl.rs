@@ -132,7 +132,6 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
         Command::Policy(PolicyCommand::Push { source, version, insecure_unsigned, output }) => {
             policy::push(&socket, &source, version, insecure_unsigned, catalogue, output, printer).await
         }
-        Command::Request(args) => request::run(&mut Link::open(&socket).await?, &args, printer).await,
         Command::Policy(PolicyCommand::Status { watch, all, output }) => {
             policy::status::run(&mut Link::open(&socket).await?, watch, all, output, printer).await
         }
@@ -148,6 +147,7 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
         Command::Server(ServerCommand::Label { server, labels, output }) => {
             server::label(&mut Link::open(&socket).await?, &server, &labels, output, printer).await
         }
+        Command::Request(args) => request::run(&mut Link::open(&socket).await?, &args, printer).await,
         Command::Ack { incident, comment, output } => {
             operate::acknowledge(&mut Link::open(&socket).await?, &incident, &comment, output, printer).await
         }

@@ -326,6 +326,7 @@ impl Policies {
             if let Err(error) = std::fs::remove_file(&path) {
                 tracing::debug!("cannot delete {}: {error}", path.display());
             }
+            signatures::remove(&self.folder, old.version, &old.digest);
         }
     }
 

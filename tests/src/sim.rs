@@ -15,7 +15,7 @@ mod world;
 
 pub use fleet::{Figures, Fleet, Rails};
 pub use rng::Rng;
-pub use rollout::{Bad, Course, Rolling, policy as rolling_policy};
+pub use rollout::{Bad, Course, Rollout, policy as rollout_policy};
 pub use world::{Report, World};
 
 /// The policy of a version: every second one has another text of two scenarios.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use skynet_model::policy::Policy;
-use skynet_tests::sim::{Bad, Course, Rolling, rolling_policy};
+use skynet_tests::sim::{Bad, Course, Rollout, rollout_policy};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
@@ -15,7 +15,7 @@ const KINDS: [Bad; 5] = [Bad::Sensor, Bad::Scenario, Bad::Both, Bad::Crash, Bad:
 #[test]
 fn a_bad_version_never_gets_past_its_canary_and_a_good_one_arrives() {
     let (seeds, first) = (number("SKYNET_ROLLOUT_SEEDS", 50), number("SKYNET_FIRST_SEED", 1));
-    let policies: Vec<Arc<Policy>> = KINDS.iter().map(|bad| rolling_policy(*bad).unwrap()).collect();
+    let policies: Vec<Arc<Policy>> = KINDS.iter().map(|bad| rollout_policy(*bad).unwrap()).collect();
     let next = std::sync::atomic::AtomicU64::new(first);
     let workers = std::thread::available_parallelism().map_or(2, usize::from);
     let courses: Vec<Result<Vec<(Bad, Course)>, String>> = std::thread::scope(|scope| {
@@ -28,7 +28,7 @@ fn a_bad_version_never_gets_past_its_canary_and_a_good_one_arrives() {
                 }
                 let kind = usize::try_from(seed).unwrap() % KINDS.len();
                 let (good, new) = (Arc::clone(&policies[4]), Arc::clone(&policies[kind]));
-                courses.push((KINDS[kind], Rolling::new(seed, KINDS[kind], good, new).run()?));
+                courses.push((KINDS[kind], Rollout::new(seed, KINDS[kind], good, new).run()?));
             }
         };
         let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();

@@ -73,11 +73,11 @@ pub enum Command {
     /// Check policy, or put it in force.
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// Ask for something that a scenario of the policy answers: `request unblock ip=203.0.113.7 --where role=web`.
-    Request(RequestArgs),
     /// What operators say of a server.
     #[command(subcommand)]
     Server(ServerCommand),
+    /// Ask for something that a scenario of the policy answers: `request unblock ip=203.0.113.7 --where role=web`.
+    Request(RequestArgs),
     /// Take an incident over: whoever else would be told later is not.
     Ack {
         /// The incident's id.
@@ -242,6 +242,18 @@ pub enum PolicyCommand {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Show the newest rollout: its waves, its gate, and where every server is.
+    Status {
+        /// Go on until it is over; exits with 1 when it went back.
+        #[arg(short, long)]
+        watch: bool,
+        /// List every server.
+        #[arg(short = 'A', long)]
+        all: bool,
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
     /// Make the one file that is signed and pushed. Same files, version and expiry: same bytes.
     Build {
         /// The folder.
@@ -316,18 +328,6 @@ pub enum PolicyCommand {
         from: PathBuf,
         /// What comes: the same.
         to: PathBuf,
-        /// How to print it.
-        #[arg(short, long, value_enum, default_value_t)]
-        output: Output,
-    },
-    /// Show the newest rollout: its waves, its gate, and where every server is.
-    Status {
-        /// Go on until it is over; exits with 1 when it went back.
-        #[arg(short, long)]
-        watch: bool,
-        /// List every server.
-        #[arg(short = 'A', long)]
-        all: bool,
         /// How to print it.
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,

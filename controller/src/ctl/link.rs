@@ -84,15 +84,6 @@ impl Link {
         Ok(answered(&self.socket, answer).await?.json)
     }
 
-    /// Asks for something that a scenario answers.
-    ///
-    /// # Errors
-    /// [`Failure`].
-    pub(super) async fn request(&mut self, request: v1::RequestRequest) -> Result<String, Failure> {
-        let answer = self.client.request(request);
-        Ok(answered(&self.socket, answer).await?.json)
-    }
-
     /// Lets the rollout wait or go on.
     ///
     /// # Errors
@@ -123,6 +114,15 @@ impl Link {
     ) -> Result<String, Failure> {
         let request = v1::LabelServerRequest { server: server.to_owned(), set, remove };
         let answer = self.client.label_server(request);
+        Ok(answered(&self.socket, answer).await?.json)
+    }
+
+    /// Asks for something that a scenario answers.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn request(&mut self, request: v1::RequestRequest) -> Result<String, Failure> {
+        let answer = self.client.request(request);
         Ok(answered(&self.socket, answer).await?.json)
     }
 

@@ -91,7 +91,7 @@ pub struct Course {
 }
 
 /// One seed's fleet.
-pub struct Rolling {
+pub struct Rollout {
     seed: u64,
     rng: Rng,
     now: i64,
@@ -106,7 +106,7 @@ pub struct Rolling {
     restarts: u64,
 }
 
-impl Rolling {
+impl Rollout {
     /// All servers run version 1.
     #[must_use]
     pub fn new(seed: u64, bad: Bad, good: Arc<Policy>, next: Arc<Policy>) -> Self {
