@@ -7,7 +7,7 @@ use rustls::ClientConfig;
 use skynet_model::command::{LedgerEntry, Outcome};
 use skynet_model::name::CommandId;
 use skynet_model::series::Labels;
-use skynet_node::actor::{Reply, Request};
+use skynet_node::actor::{GivenUp, Reply, Request};
 use skynet_node::host::Host;
 use skynet_proto::identity::{Identity, Role};
 use skynet_proto::tls::{Files, Target, TlsError};
@@ -71,6 +71,10 @@ pub struct Agent {
     /// The highest epoch seen.
     pub epoch: u64,
     last_session: u64,
+    /// When this process began, on the boot clock.
+    pub started_boot_ms: i64,
+    /// What the acting process gave up by itself: told in every session until another version is taken.
+    given_up: Option<v1::PolicyStatus>,
     pushes: VecDeque<(String, Labels)>,
     running: BTreeSet<CommandId>,
     outcomes: BTreeMap<CommandId, Outcome>,
@@ -91,13 +95,18 @@ impl Agent {
         let first_seq = u64::try_from(host.boot_ms()).unwrap_or(1);
         let shared = Shared::new(Spool::new(config.spool_max, first_seq));
         let mut sensing = Sensing::new(host.clone(), shared.clone(), config.ceiling.clone());
-        let mut known_epoch = 0;
-        if let Reply::Ready { version, bundle, labels, epoch, .. } = link.receive().await? {
+        let (mut known_epoch, mut told) = (0, None);
+        if let Reply::Ready { version, bundle, labels, epoch, given_up, .. } = link.receive().await? {
             known_epoch = epoch;
+            told = given_up.map(|given_up| {
+                let GivenUp { version, digest, why } = given_up;
+                v1::PolicyStatus { version, digest, error: format!("given up for the last good version: {why}") }
+            });
             if let Some(Err(error)) = bundle.map(|bundle| sensing.apply(&bundle, &labels)) {
                 tracing::warn!(version, error, "the stored policy is not in force; sensors wait for the next one");
             }
         }
+        let started_boot_ms = host.boot_ms();
         Ok(Self {
             files: config.files.clone(),
             identity: config.identity.clone(),
@@ -109,6 +118,8 @@ impl Agent {
             boot_id,
             epoch: known_epoch,
             last_session: 0,
+            started_boot_ms,
+            given_up: told,
             pushes: VecDeque::new(),
             running: BTreeSet::new(),
             outcomes: BTreeMap::new(),
@@ -208,13 +219,32 @@ impl Agent {
                     (None, None) => Err("the acting process took a policy that nobody sent".to_owned()),
                 };
                 let (error, ended) = match applied {
-                    Ok(ended) => (String::new(), ended),
+                    Ok(ended) => {
+                        self.given_up = self.given_up.take().filter(|given_up| given_up.version > version);
+                        (String::new(), ended)
+                    }
                     Err(error) => {
                         tracing::warn!(version, error, "a policy is refused");
                         (error, Vec::new())
                     }
                 };
                 News::Policy(v1::PolicyStatus { version, digest, error }, ended)
+            }
+            Reply::Returned { version, digest, bundle, labels, error } => {
+                let applied = match (bundle, error) {
+                    (Some(bundle), None) => self.sensing.apply(&bundle, &labels),
+                    (_, error) => Err(error.unwrap_or_default()),
+                };
+                match applied {
+                    Ok(ended) => {
+                        tracing::warn!(version, "the controller called the last good policy back");
+                        News::Policy(v1::PolicyStatus { version, digest, error: String::new() }, ended)
+                    }
+                    Err(error) => {
+                        tracing::warn!(version, error, "the last good policy cannot be gone back to");
+                        News::Policy(v1::PolicyStatus { version, digest, error }, Vec::new())
+                    }
+                }
             }
             Reply::Outcome { outcome } => {
                 self.running.remove(&outcome.command);
@@ -287,6 +317,20 @@ impl Agent {
         self.pushes.push_back((bundle.clone(), labels.clone()));
         self.link.send(Request::Policy { bundle, signatures, labels })?;
         Ok(true)
+    }
+
+    /// Asks the acting process to go back to the version before.
+    ///
+    /// # Errors
+    /// [`AgentError::Link`].
+    pub fn go_back(&self, version: u64, digest: String, labels: Labels) -> Result<(), AgentError> {
+        Ok(self.link.send(Request::Return { version, digest, labels })?)
+    }
+
+    /// What was given up by itself, to be told.
+    #[must_use]
+    pub fn given_up(&self) -> Option<&v1::PolicyStatus> {
+        self.given_up.as_ref()
     }
 
     /// Sets the latch.

@@ -65,6 +65,8 @@ pub struct InForce {
     pub version: u64,
     /// Its digest.
     pub digest: String,
+    /// The labels that came with it.
+    pub labels: Labels,
 }
 
 /// The running sensors.
@@ -103,7 +105,8 @@ impl Sensing {
         if let Some(runner) = &mut self.runner {
             runner.apply(&uses, &policy.scripts);
         }
-        self.in_force = InForce { version: decoded.version, digest: Bundle::digest(bundle.as_bytes()) };
+        let digest = Bundle::digest(bundle.as_bytes());
+        self.in_force = InForce { version: decoded.version, digest, labels: labels.clone() };
         let runs: Vec<String> = uses.into_iter().map(|usage| usage.id).collect();
         self.shared.lock().health.retain(|sensor| runs.iter().any(|id| id == sensor));
         let ended = std::mem::replace(&mut self.running, runs);

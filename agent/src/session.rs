@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use skynet_node::actor::Reply;
-use skynet_proto::convert::{inventory_to_wire, outcome_to_wire};
+use skynet_proto::convert::{inventory_to_wire, labels_to_wire, outcome_to_wire};
 use skynet_proto::stream::{Encoder, MAX_SERIES};
 use skynet_proto::v1::agent_message::Body as Up;
 use skynet_proto::v1::agent_service_client::AgentServiceClient;
@@ -126,9 +126,9 @@ fn hello(agent: &mut Agent) -> v1::Hello {
         policy_digest: policy.digest.clone(),
         wall_ms: now.wall.0,
         boot_ms: now.boot_ms,
+        labels: labels_to_wire(&policy.labels),
+        started_boot_ms: agent.started_boot_ms,
         system: Some(agent.system()),
-        started_boot_ms: 0,
-        labels: Vec::new(),
     }
 }
 
@@ -235,6 +235,7 @@ impl Session {
                     self.queue.push_front(Up::Inventory(inventory_to_wire(&entries)));
                     let kept = agent.kept().filter(|o| !entries.iter().any(|e| e.command == o.command));
                     self.queue.extend(kept.map(|o| Up::Outcome(outcome_to_wire(o))));
+                    self.queue.extend(agent.given_up().cloned().map(Up::Policy));
                     self.queue.append(&mut self.unshown);
                 }
             }
@@ -280,6 +281,7 @@ impl Session {
                     return Ok(Some(End::Protocol("policies come faster than they can be taken".to_owned())));
                 }
             }
+            Some(Effect::Return { version, digest, labels }) => agent.go_back(version, digest, labels)?,
             Some(Effect::Halt(halted)) => agent.halt(halted)?,
             Some(Effect::Forget(commands)) => agent.journalled(commands),
         }

@@ -4,6 +4,7 @@
 //! data: it reaches the terminal only through [`page`] and [`clean()`].
 
 pub mod age;
+mod approve;
 mod args;
 mod clean;
 mod clock;
@@ -17,11 +18,14 @@ mod folder;
 mod get;
 mod link;
 mod logs;
+mod maintenance;
 mod operate;
 pub mod page;
 mod policy;
 mod print;
 mod query;
+mod request;
+mod silence;
 mod store;
 mod tree;
 pub mod words;
@@ -104,10 +108,6 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
         }
         Command::Query(args) => query::run(&socket, &args, catalogue, printer).await,
         Command::Policy(PolicyCommand::Check { dir, output }) => policy::check(&dir, catalogue, output, printer),
-        Command::Policy(PolicyCommand::Schema { output }) => policy::schema::run(catalogue, output, printer),
-        Command::Policy(PolicyCommand::Diff { from, to, output }) => {
-            policy::diff::run(&socket, &from, &to, catalogue, output, printer).await
-        }
         Command::Policy(PolicyCommand::Build { dir, out, version, valid, expires, output }) => {
             let build = policy::Build { dir: &dir, out: &out, version, valid: &valid, expires: expires.as_deref() };
             policy::build(&socket, &build, catalogue, output, printer).await
@@ -118,12 +118,28 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
         Command::Policy(PolicyCommand::Verify { bundle, allowed_signers, signers, output }) => {
             policy::verify(&bundle, &allowed_signers, signers, catalogue, output, printer)
         }
+        Command::Policy(PolicyCommand::Test { dir, run, output }) => {
+            policy::test::run(&dir, run.as_deref(), catalogue, output, printer)
+        }
+        Command::Policy(PolicyCommand::Backtest(args)) => {
+            policy::backtest::run(&socket, &args, catalogue, printer).await
+        }
+        Command::Policy(PolicyCommand::Schema { output }) => policy::schema::run(catalogue, output, printer),
+        Command::Policy(PolicyCommand::Diff { from, to, output }) => {
+            policy::diff::run(&socket, &from, &to, catalogue, output, printer).await
+        }
         Command::Policy(PolicyCommand::Push { source, version, insecure_unsigned, output }) => {
             policy::push(&socket, &source, version, insecure_unsigned, catalogue, output, printer).await
         }
+        Command::Request(args) => request::run(&mut Link::open(&socket).await?, &args, printer).await,
         Command::Ack { incident, comment, output } => {
             operate::acknowledge(&mut Link::open(&socket).await?, &incident, &comment, output, printer).await
         }
+        Command::Approve { incident, comment, output } => {
+            approve::run(&mut Link::open(&socket).await?, &incident, &comment, output, printer).await
+        }
+        Command::Silence(what) => silence::run(&mut Link::open(&socket).await?, what, printer).await,
+        Command::Maintenance(what) => maintenance::run(&mut Link::open(&socket).await?, what, printer).await,
         Command::Halt { reason, output } => {
             operate::halt(&mut Link::open(&socket).await?, &reason, output, printer).await
         }

@@ -107,10 +107,14 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn start() -> Self {
-        Self::start_on(Memory::default(), Arc::new(tempfile::tempdir().unwrap()))
+        Self::start_on(
+            Memory::default(),
+            Arc::new(tempfile::tempdir().unwrap()),
+            Arc::new(History::new(Limits::default())),
+        )
     }
 
-    fn start_on(memory: Memory, folder: Arc<tempfile::TempDir>) -> Self {
+    fn start_on(memory: Memory, folder: Arc<tempfile::TempDir>, history: Arc<History>) -> Self {
         let (journal, events) = Journal::open(Box::new(memory.clone()), SEGMENT_BYTES).unwrap();
         let feed = Arc::new(Feed::default());
         let told = Arc::new(Mutex::new(Vec::new()));
@@ -129,15 +133,15 @@ impl Rig {
             clock: Box::new(move || clock::now().plus(Span(ahead_now.load(Ordering::Relaxed)))),
         };
         let running = tokio::spawn(Core::new(parts, events).run(inputs));
-        Self { core, memory, feed, history: Arc::new(History::new(Limits::default())), told, folder, ahead, running }
+        Self { core, memory, feed, history, told, folder, ahead, running }
     }
 
-    /// Kills it, as a power cut would, and starts another on what was on disk.
+    /// Kills it, as a power cut would, and starts another on what was on disk; the readings are all there.
     pub(crate) async fn restart(self) -> Self {
         self.running.abort();
         let _ = self.running.await;
         self.memory.crash();
-        Self::start_on(self.memory, self.folder)
+        Self::start_on(self.memory, self.folder, self.history)
     }
 
     /// Ends it in order.
@@ -148,7 +152,11 @@ impl Rig {
     }
 
     pub(crate) async fn push(&self, version: u64) -> crate::core::Answer {
-        let candidate = terms().check(bundle(version, POLICY), Vec::new(), true, clock::now()).unwrap();
+        self.push_text(version, POLICY).await
+    }
+
+    pub(crate) async fn push_text(&self, version: u64, text: &str) -> crate::core::Answer {
+        let candidate = terms().check(bundle(version, text), Vec::new(), true, clock::now()).unwrap();
         let order = crate::core::Order::Push { candidate: Box::new(candidate), by: "ann".to_owned() };
         self.core.order(order).await
     }

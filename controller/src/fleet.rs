@@ -4,6 +4,7 @@
 
 pub mod catalogue;
 mod intake;
+mod refill;
 mod service;
 mod session;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use skynet_proto::frame::AgentFrame;
 use skynet_proto::identity::Role;
 use skynet_proto::tls::{Incoming, Peer};
+use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -34,13 +36,22 @@ pub struct Fleet {
     fleet: String,
     tokens: AtomicU64,
     ping_every: Duration,
+    /// Who may read the history for windows: one server at a time.
+    refilling: Arc<Semaphore>,
 }
 
 impl Fleet {
     /// The API for the agents of `fleet`.
     #[must_use]
     pub fn new(core: Handle, history: Arc<History>, fleet: String) -> Self {
-        Self { core, history, fleet, tokens: AtomicU64::new(0), ping_every: PING_EVERY.std() }
+        Self {
+            core,
+            history,
+            fleet,
+            tokens: AtomicU64::new(0),
+            ping_every: PING_EVERY.std(),
+            refilling: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// Pings each session so often.
@@ -85,6 +96,7 @@ impl Fleet {
             intake: None,
             ping_every: self.ping_every,
             history: Arc::clone(&self.history),
+            refill: refill::Refill::new(Arc::clone(&self.refilling)),
         };
         tokio::spawn(session.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(outbox)))

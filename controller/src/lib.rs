@@ -22,6 +22,7 @@ pub mod progress;
 pub mod rollout;
 pub mod store;
 pub mod web;
+pub mod workbench;
 
 #[cfg(test)]
 mod fixture;

@@ -7,8 +7,11 @@ mod documents;
 mod explain;
 mod peer;
 mod query;
+mod replay;
+mod request;
 mod rollout;
 mod socket;
+mod standing;
 mod store;
 
 use std::pin::Pin;
@@ -54,6 +57,7 @@ pub struct Operator {
     feed: Arc<Feed>,
     terms: Terms,
     queries: Arc<Semaphore>,
+    replays: Arc<Semaphore>,
     store: Option<Arc<Board>>,
 }
 
@@ -61,7 +65,15 @@ impl Operator {
     /// The API over the other rooms.
     #[must_use]
     pub fn new(core: Handle, history: Arc<History>, feed: Arc<Feed>, terms: Terms) -> Self {
-        Self { core, history, feed, terms, queries: Arc::new(Semaphore::new(QUERIES)), store: None }
+        Self {
+            core,
+            history,
+            feed,
+            terms,
+            queries: Arc::new(Semaphore::new(QUERIES)),
+            replays: Arc::new(Semaphore::new(1)),
+            store: None,
+        }
     }
 
     /// With the offsite copy, where there is one.
@@ -140,6 +152,7 @@ type Lines = Pin<Box<dyn Stream<Item = Result<v1::Document, Status>> + Send>>;
 #[tonic::async_trait]
 impl OperatorService for Operator {
     type LogsStream = Lines;
+    type ReplayStream = replay::Parts;
     type VerifyStoreStream = Lines;
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::Documents>, Status> {
@@ -152,8 +165,14 @@ impl OperatorService for Operator {
             "incidents" => self.ask(move |view| documents::incidents(view, all, limit)).await?,
             "policies" => self.ask(move |view| documents::policies(view, limit)).await?,
             "notices" => self.ask(move |view| documents::notices(view, limit)).await?,
+            "approvals" => self.ask(move |view| standing::approvals(view, limit)).await?,
+            "silences" => self.ask(move |view| standing::silences(view, limit)).await?,
+            "maintenance" => self.ask(move |view| standing::maintenance(view, limit)).await?,
             other => {
-                let text = format!("`{}` is not servers, incidents, policies or notices", other.escape_debug());
+                let text = format!(
+                    "`{}` is not servers, incidents, policies, notices, approvals, silences or maintenance",
+                    other.escape_debug()
+                );
                 return Err(Status::invalid_argument(text));
             }
         };
@@ -288,6 +307,11 @@ impl OperatorService for Operator {
         self.order(Order::Acknowledge { incident, by, comment: text("comment", comment)? }).await
     }
 
+    async fn request(&self, request: Request<v1::RequestRequest>) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        self.order(request::order(request.into_inner(), by)?).await
+    }
+
     async fn halt(&self, request: Request<v1::HaltRequest>) -> Result<Response<v1::Document>, Status> {
         let by = operator(&request)?;
         let reason = text("reason", request.into_inner().reason)?;
@@ -297,6 +321,40 @@ impl OperatorService for Operator {
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::Document>, Status> {
         let by = operator(&request)?;
         self.order(Order::Resume { by }).await
+    }
+
+    async fn approve(&self, request: Request<v1::ApproveRequest>) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        self.order(standing::approve(request.into_inner(), by)?).await
+    }
+
+    async fn add_silence(&self, request: Request<v1::AddSilenceRequest>) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        self.order(standing::silence(request.into_inner(), by)?).await
+    }
+
+    async fn expire_silence(
+        &self,
+        request: Request<v1::ExpireSilenceRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        self.order(standing::expire_silence(request.into_inner(), by)?).await
+    }
+
+    async fn start_maintenance(
+        &self,
+        request: Request<v1::StartMaintenanceRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        self.order(standing::start_maintenance(request.into_inner(), by)?).await
+    }
+
+    async fn end_maintenance(
+        &self,
+        request: Request<v1::EndMaintenanceRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        self.order(standing::end_maintenance(request.into_inner(), by)?).await
     }
 
     async fn query(&self, request: Request<v1::QueryRequest>) -> Result<Response<v1::QueryAnswer>, Status> {
@@ -314,6 +372,18 @@ impl OperatorService for Operator {
         });
         let answer = tokio::time::timeout(PATIENCE, answer).await.map_err(|_| busy())?;
         answer.map_err(|_| Status::internal("reading the history was broken off")).flatten().map(Response::new)
+    }
+
+    async fn replay(&self, request: Request<v1::ReplayRequest>) -> Result<Response<replay::Parts>, Status> {
+        operator(&request)?;
+        let known = self.ask(|view| view.servers.keys().cloned().collect::<Vec<_>>()).await?;
+        let known = known.into_iter().chain(self.history.servers()).collect();
+        let replay = replay::check(request.into_inner(), &known)?;
+        // One is enough for the disk, and whoever waits is told.
+        let permit = Arc::clone(&self.replays).try_acquire_owned().map_err(|_| {
+            Status::resource_exhausted("somebody else replays the past just now; try again when that is over")
+        })?;
+        Ok(Response::new(replay::parts(Arc::clone(&self.history), replay, permit)))
     }
 
     async fn verify_store(&self, request: Request<v1::VerifyStoreRequest>) -> Result<Response<Lines>, Status> {

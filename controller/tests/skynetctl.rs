@@ -91,7 +91,11 @@ impl OperatorService for Script {
         let bundle = Bundle::decode(&request.bundle).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let names: Vec<String> = bundle.files.into_iter().map(|f| f.name).collect();
         let unsigned = request.insecure_unsigned;
-        self.note(format!("push v{} of {} {names:?} unsigned {unsigned}", bundle.version, bundle.fleet));
+        let signed = match request.signatures.len() {
+            0 => String::new(),
+            n => format!(" signed {n}"),
+        };
+        self.note(format!("push v{} of {} {names:?} unsigned {unsigned}{signed}", bundle.version, bundle.fleet));
         document(r#"{"version":42}"#)
     }
 
@@ -127,6 +131,13 @@ impl OperatorService for Script {
         let (time_ms, avg) = (vec![1_793_502_000_000, 1000, 1000], vec![1.0, 2.0, 3.0]);
         let series = vec![v1::PastSeries { server, series, time_ms, avg, ..v1::PastSeries::default() }];
         Ok(Response::new(v1::QueryAnswer { series, holes: vec!["a file: it is damaged".to_owned()], cut: false }))
+    }
+
+    type ReplayStream = std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::ReplayPart, Status>> + Send>>;
+
+    async fn replay(&self, request: Request<v1::ReplayRequest>) -> Answer<Self::ReplayStream> {
+        self.note(format!("replay {:?} {:?}", request.get_ref().series, request.get_ref().servers));
+        Ok(Response::new(Box::pin(tokio_stream::empty())))
     }
 
     type VerifyStoreStream = Self::LogsStream;
@@ -367,6 +378,88 @@ fn a_bundle_is_pushed_as_it_is() {
 }
 
 #[test]
+fn a_policy_is_built_signed_verified_and_pushed() {
+    let fake = Fake::start();
+    let dir = policy(&[("a.yaml", GOOD), ("a.test.yaml", "test: x\n")]);
+    let work = fake.dir.path();
+    let at = |name: &str| work.join(name).to_str().unwrap().to_owned();
+    let bundle = at("p.bundle");
+    for name in ["anna", "ben"] {
+        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &at(name)]).status();
+        assert!(made.expect("the tests need ssh-keygen: run `make deps`").success());
+    }
+    let line = |name: &str| format!("{name}@example.net {}", fs::read_to_string(at(&format!("{name}.pub"))).unwrap());
+    fs::write(at("signers"), line("anna") + &line("ben")).unwrap();
+    let folder = dir.path().to_str().unwrap();
+
+    // The same again gives the same bytes; without a version the controller is asked.
+    let build = ["policy", "build", folder, "-o", &bundle, "--expires", "2096-01-01T00:00:00Z"];
+    let ran = fake.run(&build);
+    assert_eq!((ran.code, fake.asked()), (0, vec!["list policies true".to_owned()]), "{}", ran.err);
+    assert!(ran.out.starts_with("policy v42 of fleet shop is in "), "{}", ran.out);
+    assert!(
+        ran.out.contains("expires 2096-01-01T00:00:00Z\n") && ran.out.contains("to be signed by 1: "),
+        "{}",
+        ran.out
+    );
+    let first = fs::read(&bundle).unwrap();
+    let again = run(Path::new("/nowhere"), &[&build[..], &["--version", "42", "--output", "json"]].concat());
+    assert_eq!((again.code, fs::read(&bundle).unwrap()), (0, first.clone()), "{}", again.err);
+    let json: serde_json::Value = serde_json::from_str(&again.out).unwrap();
+    assert_eq!((&json["version"], &json["digest"]), (&42.into(), &Bundle::digest(&first).into()));
+    let ran = run(Path::new("/nowhere"), &build);
+    assert!(ran.code == 2 && ran.err.contains("say --version N"), "{}", ran.err);
+    let late =
+        run(Path::new("/nowhere"), &["policy", "build", folder, "-o", &at("x"), "--version", "1", "--valid", "0s"]);
+    assert!(late.code == 2 && late.err.contains("expired already"), "{}", late.err);
+
+    let verify = ["policy", "verify", &bundle, "--allowed-signers", &at("signers")];
+    let ran = fake.run(&verify);
+    assert!(ran.code == 1 && ran.err.contains("0 of 1 needed signatures are good: it is not signed"), "{}", ran.err);
+    let ran = fake.run(&["policy", "push", &bundle]);
+    assert!(ran.code == 1 && ran.err.contains("no signature beside"), "{}", ran.err);
+    let ran = fake.run(&["policy", "sign", &bundle, "-f", &at("anna")]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(
+        ran.out.starts_with("signed policy v42 of fleet shop, expires 2096-")
+            && Path::new(&at("p.bundle.sig")).exists()
+    );
+    let ran = fake.run(&verify);
+    assert!(ran.code == 0 && ran.out.starts_with("good: policy v42 of fleet shop"), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("\nsigned by anna@example.net (SHA256:"), "{}", ran.out);
+    let both = [&verify[..], &["--signers", "2"]].concat();
+    assert!(fake.run(&both).err.contains("1 of 2 needed signatures are good"));
+    // The second signature has its key's name, and is never written over another.
+    assert_eq!(fake.run(&["policy", "sign", &bundle, "-f", &at("ben"), "-o", "json"]).code, 0);
+    assert!(Path::new(&at("p.bundle.ben.sig")).exists());
+    let ran = fake.run(&["policy", "sign", &bundle, "-f", &at("ben")]);
+    assert!(ran.code == 1 && ran.err.contains("is there already"), "{}", ran.err);
+    assert_eq!(fake.run(&["policy", "sign", &bundle, "-f", &at("ben"), "--name", "../x"]).code, 2);
+    let ran = fake.run(&[&both[..], &["-o", "json"]].concat());
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, json["signed_by"].as_array().unwrap().len()), (0, 2));
+    let ran = fake.run(&["policy", "push", &bundle]);
+    assert_eq!(
+        (ran.code, fake.asked()),
+        (0, vec![r#"push v42 of shop ["a.yaml"] unsigned false signed 2"#.to_owned()])
+    );
+
+    // ssh-keygen takes it for what it is, and what it signs is taken.
+    let mut check = Command::new("ssh-keygen");
+    check.args(["-Y", "verify", "-n", "skynet-policy", "-I", "ben@example.net", "-f", &at("signers")]);
+    check.args(["-s", &at("p.bundle.ben.sig")]).stdin(fs::File::open(&bundle).unwrap());
+    assert!(check.output().unwrap().status.success());
+    let mut changed = first;
+    let last = changed.len() - 3;
+    changed[last] ^= 1;
+    fs::write(&bundle, &changed).unwrap();
+    let ran = fake.run(&verify);
+    assert!(ran.code == 1 && ran.err.contains("p.bundle.ben.sig: it is not a signature of these bytes"), "{}", ran.err);
+    let ran = fake.run(&["policy", "sign", &bundle, "-f", "/nonexistent", "--name", "n"]);
+    assert!(ran.code == 1 && !Path::new(&at("p.bundle.n.sig")).exists(), "{}", ran.err);
+}
+
+#[test]
 fn policy_with_mistakes_is_told_in_full_and_never_sent() {
     let fake = Fake::start();
     let dir = policy(&[("a.yaml", "scenario: away\nwehn: server.connected == 0\n"), ("b.yml", "")]);
@@ -389,7 +482,7 @@ fn checking_and_explaining_need_no_controller() {
     let (dir, nowhere) = (policy(&[("a.yaml", GOOD)]), Path::new("/nonexistent/operator.sock"));
     let ran = run(nowhere, &["policy", "check", dir.path().to_str().unwrap()]);
     assert_eq!(ran.code, 0, "{}", ran.out);
-    assert_eq!(ran.out, "no mistakes in 1 file: fleet shop, 0 profiles, 1 scenario, 0 scripts, 0 routes\n");
+    assert_eq!(ran.out, "no mistakes in 1 file: fleet shop, 0 profiles, 1 scenario, 0 scripts, 0 routes, 0 tests\n");
     assert_eq!(run(nowhere, &["policy", "check", dir.path().to_str().unwrap(), "-o", "json"]).out, "[]\n");
     assert_eq!(run(nowhere, &["policy", "check", "/nonexistent"]).code, 1);
     assert!(run(nowhere, &["explain", "function", "absent"]).out.contains("absent(x)"));

@@ -70,6 +70,8 @@ fn each_bad_command_is_refused_with_a_sentence() {
     assert!(change(&|c| drop(c.params.insert("n".to_owned(), nested.clone()))).message.contains("within"));
     let long = value_to_wire(&Value::Text("x".repeat(MAX_PARAM_TEXT + 1)));
     assert_eq!(change(&|c| drop(c.params.insert("n".to_owned(), long.clone()))).code, Code::TooLarge);
+    let back = value_to_wire(&Value::Duration(Span(-1)));
+    assert!(change(&|c| drop(c.params.insert("n".to_owned(), back.clone()))).message.contains("-1 ms"));
     let many = list(vec![value_to_wire(&Value::Int(1)); MAX_LIST + 1]);
     assert_eq!(change(&|c| drop(c.params.insert("n".to_owned(), many.clone()))).code, Code::TooLarge);
     let crowd = |c: &mut v1::Command| {

@@ -5,12 +5,14 @@
 //! what was under way when a session ends), the journal's disk (appends that fail for a while), crashes of either side.
 
 mod check;
+mod fleet;
 pub mod host;
 mod node;
 mod rng;
 mod server;
 mod world;
 
+pub use fleet::{Figures, Fleet, Rails};
 pub use rng::Rng;
 pub use world::{Report, World};
 

@@ -48,6 +48,15 @@ pub enum Request {
         /// The labels operators gave this server.
         labels: Labels,
     },
+    /// Go back to the version before the one in force; answered by [`Reply::Returned`].
+    Return {
+        /// Which it must be.
+        version: u64,
+        /// Its digest.
+        digest: String,
+        /// The labels operators gave this server.
+        labels: Labels,
+    },
     /// A command; `deadline_boot_ms`: it must not begin later. Answered by [`Reply::Outcome`], at once for one that ended before.
     Execute {
         /// What is asked.
@@ -86,6 +95,9 @@ pub enum Reply {
         labels: Labels,
         /// The highest seen.
         epoch: u64,
+        /// What was given up by itself for the version in force.
+        #[serde(default)]
+        given_up: Option<GivenUp>,
     },
     /// A policy was taken, or refused with a reason; then what was in force stays so.
     Policy {
@@ -94,6 +106,19 @@ pub enum Reply {
         /// Of the bundle that was sent.
         digest: String,
         /// Why it was refused.
+        error: Option<String>,
+    },
+    /// The version before is in force again, or not.
+    Returned {
+        /// The one that was asked for.
+        version: u64,
+        /// Its digest.
+        digest: String,
+        /// Its bundle, when it is in force.
+        bundle: Option<String>,
+        /// The labels that came with the request.
+        labels: Labels,
+        /// Why not.
         error: Option<String>,
     },
     /// A command ended.
@@ -106,6 +131,17 @@ pub enum Reply {
         /// Commands that were begun.
         entries: Vec<LedgerEntry>,
     },
+}
+
+/// A version that the acting process gave up by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// Which.
+    pub version: u64,
+    /// Its digest.
+    pub digest: String,
+    /// Why.
+    pub why: String,
 }
 
 /// Requests that may wait for the one being carried out.

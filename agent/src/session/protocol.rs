@@ -41,6 +41,15 @@ pub enum Effect {
         /// The labels of this server.
         labels: Labels,
     },
+    /// The acting process is to go back to the version before.
+    Return {
+        /// Which it must be.
+        version: u64,
+        /// Its digest.
+        digest: String,
+        /// The labels of this server.
+        labels: Labels,
+    },
     /// The latch.
     Halt(bool),
     /// These outcomes are journalled.
@@ -130,6 +139,7 @@ impl Protocol {
             }
             Down::Command(command) => Ok(self.command(command, now)),
             Down::Policy(push) => Ok(Some(policy(push))),
+            Down::PolicyReturn(back) => Ok(Some(go_back(back))),
             Down::Ping(ping) => {
                 if self.pings.back().is_some_and(|(last, _)| ping.number <= *last) {
                     return Err(End::Protocol(format!("ping {} does not rise", ping.number)));
@@ -150,7 +160,7 @@ impl Protocol {
                 code: cut(&refusal.code, 64).to_owned(),
                 message: cut(&refusal.message, 1024).to_owned(),
             }),
-            Down::InventoryAck(_) | Down::PolicyReturn(_) => Ok(None),
+            Down::InventoryAck(_) => Ok(None),
         }
     }
 
@@ -200,6 +210,14 @@ pub fn refuse(command: CommandId, message: &str, now: Moment) -> Effect {
         finished_boot_ms: now.boot_ms,
         took_ms: 0,
     })
+}
+
+fn go_back(back: v1::PolicyReturn) -> Effect {
+    let (version, digest) = (back.version, cut(&back.digest, 64).to_owned());
+    match labels_from_wire(&back.labels) {
+        Ok(labels) => Effect::Return { version, digest, labels },
+        Err(error) => Effect::Send(Box::new(Up::Policy(v1::PolicyStatus { version, digest, error: error.message }))),
+    }
 }
 
 fn policy(push: v1::PolicyPush) -> Effect {

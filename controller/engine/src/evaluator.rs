@@ -11,9 +11,11 @@ mod board;
 mod derived;
 mod dictionary;
 mod follow;
+mod groups;
 mod held;
 mod instance;
 mod join;
+mod many;
 mod number;
 mod past;
 mod rule;
@@ -30,12 +32,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use skynet_model::condition::Truth;
 use skynet_model::incident::{Incident, Subject};
 use skynet_model::name::{IncidentId, ScenarioName, ServerId};
-use skynet_model::policy::{Policy, Scenario};
+use skynet_model::policy::{Policy, Scenario, cluster_of};
 use skynet_model::series::{Labels, Reading};
 use skynet_model::time::{Span, Timestamp};
 
 pub(crate) use derived::MAX_WINDOWS;
 pub(crate) use dictionary::MAX_SERIES;
+pub(crate) use groups::Groups;
 pub(crate) use instance::Watch;
 pub(crate) use join::MAX_INSTANCES;
 pub use past::Past;
@@ -56,6 +59,10 @@ pub(crate) enum Signal {
     InstancesCapped { server: ServerId, scenario: ScenarioName },
     /// A server has more series than are kept.
     SeriesCapped { server: ServerId },
+    /// A group's `when` has held for `for`.
+    Together { group: u32 },
+    /// A scenario has more label sets on a cluster, or on the fleet, than are kept.
+    SetsCapped { scenario: ScenarioName, name: String },
     /// A server has more windows than are kept.
     WindowsCapped { server: ServerId },
 }
@@ -65,6 +72,9 @@ pub(crate) enum Signal {
 pub(crate) struct Found {
     signals: Vec<Signal>,
     fired: BTreeSet<u32>,
+    /// Members that say something new; all of them may.
+    stirred: BTreeSet<u32>,
+    all_stirred: bool,
     moved: BTreeSet<IncidentId>,
     /// Timers to be moved, or removed; the last word on each.
     timers: BTreeMap<Timer, Option<Timestamp>>,
@@ -74,6 +84,16 @@ impl Found {
     /// Moves a timer, or removes it.
     pub(crate) fn timer(&mut self, timer: Timer, at: Option<Timestamp>) {
         self.timers.insert(timer, at);
+    }
+
+    /// A member says something new.
+    pub(crate) fn stirred(&mut self, instance: u32) {
+        self.stirred.insert(instance);
+    }
+
+    /// The members were made anew, or the server has come or gone.
+    pub(crate) fn stirred_all(&mut self) {
+        self.all_stirred = true;
     }
 
     /// An instance fires.
@@ -97,7 +117,7 @@ impl Found {
     }
 
     fn is_empty(&self) -> bool {
-        self.signals.is_empty() && self.timers.is_empty()
+        self.signals.is_empty() && self.timers.is_empty() && self.stirred.is_empty() && !self.all_stirred
     }
 }
 
@@ -154,6 +174,8 @@ impl Deref for Glance<'_> {
 pub(crate) enum Site {
     /// On its server.
     Server(Spot),
+    /// On many servers, by the number of their group.
+    Group(u32),
     /// Nowhere but on the servers of its steps: it was asked for. The rule's number.
     Asked(u32),
 }
@@ -197,6 +219,11 @@ pub(crate) struct Evaluator {
     servers: Vec<Arc<Mutex<Cell>>>,
     index: BTreeMap<ServerId, u32>,
     pub(crate) signals: Vec<Signal>,
+    pub(crate) groups: Groups,
+    /// Members that have said something new, by server and instance; without instance: all of the server.
+    stirred: Vec<(u32, Option<u32>)>,
+    /// When groups were told of their members last.
+    heard: Timestamp,
 }
 
 impl Evaluator {
@@ -243,6 +270,10 @@ impl Evaluator {
             timers.set(timer, at);
         }
         self.signals.extend(found.signals);
+        match found.all_stirred {
+            true => self.stirred.push((number, None)),
+            false => self.stirred.extend(found.stirred.into_iter().map(|instance| (number, Some(instance)))),
+        }
         Some(result)
     }
 
@@ -255,6 +286,9 @@ impl Evaluator {
             let (rules, found) = (Arc::clone(&self.rules), Found::default());
             let cell = Cell { server, rules, version: None, found, newest: now };
             self.servers.push(Arc::new(Mutex::new(cell)));
+        }
+        if let Some(number) = self.index.get(id) {
+            self.groups.place(*number, cluster_of(id, labels));
         }
         self.with(id, now, timers, |server, pass| {
             let kept = server.keep(pass.rules);
@@ -273,6 +307,7 @@ impl Evaluator {
         now: Timestamp,
         timers: &mut Timers,
     ) {
+        self.groups.clear(&self.rules, timers);
         self.rules = Arc::new(Rules::new(policy, kept));
         for number in 0..self.servers.len() as u32 {
             if self.own_version(number).is_none_or(|own| own == version) {
@@ -280,11 +315,13 @@ impl Evaluator {
             }
         }
         self.offers.remove(&version);
+        self.restore_groups(now, timers);
     }
 
     /// Makes a version known that servers may be assigned to.
     pub(crate) fn offer(&mut self, version: u64, policy: Arc<Policy>) {
-        self.offers.entry(version).or_insert_with(|| (Arc::new(Rules::new(policy, Vec::new())), 0));
+        let many = self.rules.many_but(&policy);
+        self.offers.entry(version).or_insert_with(|| (Arc::new(Rules::new(policy, many)), 0));
     }
 
     /// Lets a server be evaluated by an offered version, or by the fleet's (none). Versions that nobody has any more are
@@ -305,7 +342,12 @@ impl Evaluator {
             },
         };
         let rules = match &rules.policy {
-            Some(policy) if !kept.is_empty() => Arc::new(Rules::new(Arc::clone(policy), kept)),
+            Some(policy) if !kept.is_empty() => {
+                let many = self.rules.many_but(policy);
+                let many = many.into_iter().filter(|s| !kept.iter().any(|k| k.digest == s.digest && k.name == s.name));
+                let many: Vec<_> = many.collect();
+                Arc::new(Rules::new(Arc::clone(policy), kept.into_iter().chain(many).collect()))
+            }
             Some(_) | None => rules,
         };
         self.change_rules(number, version, rules, now, timers);
@@ -357,7 +399,10 @@ impl Evaluator {
         match &incident.subject {
             Subject::Server(server) => self.spot(server, incident).map(Site::Server),
             Subject::Request(_) => self.rules.find(&incident.scenario, &incident.digest).map(Site::Asked),
-            Subject::Cluster(_) | Subject::Fleet(_) => None,
+            Subject::Cluster(_) | Subject::Fleet(_) => {
+                let rule = self.rules.find(&incident.scenario, &incident.digest)?;
+                self.group_site(rule, incident).map(Site::Group)
+            }
         }
     }
 
@@ -374,7 +419,8 @@ impl Evaluator {
     pub(crate) fn attach(&mut self, incident: &Incident, now: Timestamp, timers: &mut Timers) -> bool {
         match &incident.subject {
             Subject::Server(server) => self.attach_at(server, incident, now, timers).is_some(),
-            Subject::Request(_) | Subject::Cluster(_) | Subject::Fleet(_) => self.site(incident).is_some(),
+            Subject::Cluster(_) | Subject::Fleet(_) => self.attach_group(incident, now, timers),
+            Subject::Request(_) => self.site(incident).is_some(),
         }
     }
 
@@ -406,6 +452,7 @@ impl Evaluator {
                 let rule = cell.server.instances.get(spot.instance)?.rule;
                 Some(Arc::clone(&cell.rules.get(rule)?.scenario))
             }
+            Site::Group(group) => self.group_scenario(group),
             Site::Asked(rule) => Some(Arc::clone(&self.rules.get(rule)?.scenario)),
         }
     }
@@ -414,6 +461,7 @@ impl Evaluator {
     pub(crate) fn look(&self, site: Site) -> Option<Look> {
         let spot = match site {
             Site::Server(spot) => spot,
+            Site::Group(group) => return self.group_look(group),
             Site::Asked(rule) => {
                 // What was asked for is wanted until it is done.
                 let current = !self.rules.get(rule)?.retired;
@@ -435,7 +483,7 @@ impl Evaluator {
     /// Whether readings prove a step of the scenario at a site.
     pub(crate) fn is_provable(&self, site: Site, step: usize) -> bool {
         match site {
-            Site::Server(_) => true,
+            Site::Server(_) | Site::Group(_) => true,
             Site::Asked(rule) => self.rules.get(rule).is_some_and(|rule| rule.is_provable(step)),
         }
     }
@@ -447,6 +495,9 @@ impl Evaluator {
 
     /// No proof is awaited for an incident any more.
     pub(crate) fn unwatch(&mut self, incident: &Incident, now: Timestamp, timers: &mut Timers) {
+        if let Some(Site::Group(group)) = self.site(incident) {
+            self.unwatch_group(group, now, timers);
+        }
         for spot in self.spots(incident) {
             self.with_number(spot.server, now, timers, |server, _| server.unwatch(spot.instance));
         }
@@ -460,12 +511,15 @@ impl Evaluator {
                 let servers: BTreeSet<&ServerId> = incident.steps.iter().map(|r| &r.command.server).collect();
                 servers.into_iter().filter_map(|server| self.spot(server, incident)).collect()
             }
-            None => Vec::new(),
+            Some(Site::Group(_)) | None => Vec::new(),
         }
     }
 
     /// What the conditions of an incident read, as far as it is known.
     pub(crate) fn readings(&self, incident: &Incident) -> Vec<Reading> {
+        if let Some(Site::Group(group)) = self.site(incident) {
+            return self.group_readings(group);
+        }
         let of = |spot: Spot| {
             let cell = self.cell(spot.server)?;
             Some(lock(cell).server.readings(spot.instance))
@@ -475,14 +529,23 @@ impl Evaluator {
 
     /// What an instance that fires is about.
     pub(crate) fn firing(&self, site: Site) -> Option<Firing> {
-        let Site::Server(spot) = site else { return None };
-        let cell = lock(self.cell(spot.server)?);
-        cell.server.firing(spot.instance, &cell.rules)
+        match site {
+            Site::Server(spot) => {
+                let cell = lock(self.cell(spot.server)?);
+                cell.server.firing(spot.instance, &cell.rules)
+            }
+            Site::Group(group) => self.group_firing(group),
+            Site::Asked(_) => None,
+        }
     }
 
     /// Whether an instance still fires.
     pub(crate) fn fires(&self, site: Site) -> bool {
-        let Site::Server(spot) = site else { return false };
+        let spot = match site {
+            Site::Server(spot) => spot,
+            Site::Group(group) => return self.group_fires(group),
+            Site::Asked(_) => return false,
+        };
         let Some(cell) = self.cell(spot.server) else { return false };
         let cell = lock(cell);
         let Some(instance) = cell.server.instances.get(spot.instance) else { return false };
@@ -498,11 +561,14 @@ impl Evaluator {
             let waiting = server.instances.iter().filter(|(_, i)| i.incident.is_none() && i.held.first().is_some());
             waiting.filter_map(|(i, _)| server.firing(i, rules)).collect::<Vec<_>>()
         };
-        self.servers.iter().flat_map(of).collect()
+        self.servers.iter().flat_map(of).chain(self.pending_groups()).collect()
     }
 
     /// Evaluates the instances of a scenario with these labels again: what stood in their way has ended.
     pub(crate) fn poke(&mut self, of: &Incident, now: Timestamp, timers: &mut Timers) {
+        if matches!(of.subject, Subject::Cluster(_) | Subject::Fleet(_)) {
+            self.release_group(of, now, timers);
+        }
         let asked = of.subject.is_request().then(|| of.steps.iter().map(|r| r.command.server.clone()));
         let servers: BTreeSet<ServerId> = of.server().cloned().into_iter().chain(asked.into_iter().flatten()).collect();
         for server in servers {

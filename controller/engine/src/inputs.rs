@@ -130,6 +130,7 @@ impl Engine {
         if known.is_none() {
             await_server(&self.evaluator, &mut self.timers, &server, now);
         }
+        self.evaluator.exclude(&server, self.book.in_maintenance(&server, now).is_some());
         self.resume_all_of(now, &server);
         // A step may have waited for a server with these labels.
         self.recheck(|i| i.server().is_none());

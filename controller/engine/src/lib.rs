@@ -88,6 +88,7 @@ impl Engine {
         }
         let wait = (!self.startup.is_over()).then(|| now.plus(STARTUP_PATIENCE));
         self.timers.set(Timer::Startup, wait);
+        self.count_members(now);
     }
 
     /// Puts a policy in force (after its `PolicyActivated` event is journalled, and after replay): the fleet's rails and
@@ -247,11 +248,23 @@ impl Engine {
 
     /// Follows up what the evaluator found until nothing moves any more.
     fn pump(&mut self, now: Timestamp, out: &mut Vec<Output>) {
-        while !self.evaluator.signals.is_empty() || !self.todo.is_empty() {
+        loop {
+            self.evaluator.gather(now, &mut self.timers);
+            if self.evaluator.signals.is_empty() && self.todo.is_empty() {
+                return;
+            }
             for signal in std::mem::take(&mut self.evaluator.signals) {
                 match signal {
                     Signal::Fire { server, instance } => {
                         self.open(now, Site::Server(Spot { server, instance }), out);
+                    }
+                    Signal::Together { group } => self.open(now, Site::Group(group), out),
+                    Signal::SetsCapped { scenario, name } => {
+                        let message = format!(
+                            "{scenario} has more label sets on {name} than are kept; the rest is not watched: narrow it \
+                             with `where`"
+                        );
+                        self.remark(now, None, "sets_capped", message, out);
                     }
                     Signal::Moved(id) => self.todo.push_back(id),
                     Signal::InstancesCapped { server, scenario } => {
@@ -311,6 +324,7 @@ impl Engine {
                 Timer::Instance { server, instance } => {
                     self.evaluator.with_number(server, now, &mut self.timers, |s, pass| s.look_again(instance, pass));
                 }
+                Timer::Group { group } => self.evaluator.groups.look_again(group),
                 Timer::Maintenance => self.maintenance_changed(now, out),
                 Timer::Expiry => self.mind_expiry(now, out),
                 Timer::Tell(id) => self.tell(now, &id, out),

@@ -16,6 +16,8 @@ pub(crate) enum Timer {
     Sensor { server: u32, sensor: u16 },
     /// `for`, `settle` or a proof may be complete, or its unknown time used up.
     Instance { server: u32, instance: u32 },
+    /// The same for a group.
+    Group { group: u32 },
     /// A maintenance ends.
     Maintenance,
     /// The policy in force expires, or that is to be said.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use skynet_engine::{Seat, Sweep, SweepEnd};
+use skynet_engine::{Past, Seat, Sweep, SweepEnd};
 use skynet_model::time::{Span, Timestamp};
 use skynet_proto::stream::{Decoded, DecodedSweep};
 
@@ -148,5 +148,26 @@ impl Desk {
             hot.retire(*id);
         }
         Some(hot.leave())
+    }
+
+    /// Whether windows of the server's conditions want to know what was before their first sample.
+    #[must_use]
+    pub fn is_hungry(&self, now: Timestamp) -> bool {
+        self.seat.enter(now).is_some_and(|hot| hot.is_hungry())
+    }
+
+    /// Up to `most` of those windows; each is given once. None when a newer session stands.
+    #[must_use]
+    pub fn hungry(&self, now: Timestamp, most: usize) -> Option<Vec<Past>> {
+        self.seat.enter(now).map(|mut hot| hot.hungry(most))
+    }
+
+    /// Gives windows their past. True when the core has to be told [`super::FromAgent::Found`].
+    #[must_use]
+    pub fn feed(&self, now: Timestamp, past: Vec<Past>) -> bool {
+        self.seat.enter(now).is_some_and(|mut hot| {
+            past.into_iter().for_each(|past| hot.feed(past));
+            hot.leave()
+        })
     }
 }

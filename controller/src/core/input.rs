@@ -1,13 +1,16 @@
 //! What comes into the core, and what goes back.
 
+use skynet_engine::Asking;
 use skynet_model::command::{LedgerEntry, Outcome};
 use skynet_model::name::{IncidentId, NoticeId, ServerId};
+use skynet_model::policy::Match;
 use skynet_model::series::Labels;
 use skynet_proto::WireError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::desk::Desk;
 use super::link::Link;
+use super::standing::Standing;
 use super::view::View;
 use crate::policies::Candidate;
 
@@ -170,6 +173,13 @@ pub enum Order {
         /// What they say.
         comment: String,
     },
+    /// Ask for something that a scenario answers.
+    Request {
+        /// What, by whom, for which customer, and which servers by name.
+        asking: Asking,
+        /// And servers with these labels.
+        selector: Match,
+    },
     /// Stop acting.
     Halt {
         /// Who.
@@ -179,6 +189,13 @@ pub enum Order {
     },
     /// Act again.
     Resume {
+        /// Who.
+        by: String,
+    },
+    /// Approve, silence, work on servers.
+    Stand {
+        /// What.
+        what: Standing,
         /// Who.
         by: String,
     },

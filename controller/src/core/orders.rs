@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use skynet_engine::Input as EngineInput;
+use skynet_engine::{Asking, Input as EngineInput};
+use skynet_model::policy::Match;
 use skynet_model::time::Timestamp;
 use skynet_proto::v1;
 use skynet_proto::v1::controller_message::Body;
@@ -25,6 +26,7 @@ impl Core {
                     Ok(taken)
                 }
             },
+            Order::Request { asking, selector } => self.request(now, asking, &selector),
             Order::Halt { by, reason } => {
                 // The first to halt is whom the others ask; a second halt changes nothing.
                 let before = self.engine.halted().map(|(by, reason)| json!({ "by": by, "reason": reason }));
@@ -43,6 +45,7 @@ impl Core {
                 self.decide(now, EngineInput::Resume { by });
                 Ok(resumed)
             }
+            Order::Stand { what, by } => self.stand(now, what, by),
             Order::Push { .. } if self.activating() => {
                 Err(Refused::Unavailable("another policy is being activated; try again in a moment".to_owned()))
             }
@@ -51,6 +54,27 @@ impl Core {
             Order::Label { server, set, remove, by } => self.relabel(now, server, &set, &remove, by),
         };
         self.effects.push_back(Effect::Reply(reply, answer));
+    }
+
+    /// Asks for something on the servers that are named and on those that the selector fits.
+    fn request(&mut self, now: Timestamp, mut asking: Asking, selector: &Match) -> Answer {
+        let known = self.servers.iter().filter(|(_, server)| selector.fits(&server.labels)).map(|(id, _)| id.clone());
+        let before = asking.servers.len();
+        asking.servers.extend(known);
+        if asking.servers.len() == before && !selector.0.is_empty() {
+            let words: Vec<String> = selector.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            return Err(Refused::NotFound(format!(
+                "no server has the labels {}; `skynetctl get servers` lists them",
+                words.join(" ")
+            )));
+        }
+        let request = asking.request.clone();
+        let made = self.engine.request(now, asking, &mut self.out);
+        self.drain_out(now);
+        let incidents = made.map_err(Refused::Precondition)?;
+        let asked = incidents.first().and_then(|id| self.engine.incident(id)).and_then(|i| i.asked.clone());
+        let servers = asked.map(|asked| asked.servers).unwrap_or_default();
+        Ok(json!({ "request": request, "incidents": incidents, "servers": servers }))
     }
 
     /// Whether a policy waits for its event to be on disk: its version is not in the store's list yet.

@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::maintenance::MaintenanceCommand;
+use super::silence::SilenceCommand;
+
 /// Talks to the Skynet controller of this machine.
 ///
-/// Exit codes: 0 done; 1 failed, or `policy check` or `policy verify` found mistakes; 2 wrong usage; 3 the controller cannot be reached.
+/// Exit codes: 0 done; 1 failed, or `policy check`, `test` or `verify` found mistakes; 2 wrong usage; 3 the controller
+/// cannot be reached.
 #[derive(Debug, Parser)]
 #[command(name = "skynetctl", version, arg_required_else_help = true, max_term_width = 110)]
 pub struct Args {
@@ -27,7 +31,7 @@ pub struct Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List servers, incidents, policies or notices.
+    /// List servers, incidents, policies, notices, approvals, silences or maintenance.
     Get {
         /// What to list.
         kind: Kind,
@@ -69,6 +73,8 @@ pub enum Command {
     /// Check policy, or put it in force.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Ask for something that a scenario of the policy answers: `request unblock ip=203.0.113.7 --where role=web`.
+    Request(RequestArgs),
     /// Take an incident over: whoever else would be told later is not.
     Ack {
         /// The incident's id.
@@ -80,6 +86,23 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Let the step of an incident be done that waits for approval; `get approvals` lists them.
+    Approve {
+        /// The incident's id.
+        incident: String,
+        /// A word to the others.
+        #[arg(short = 'm', long = "message", visible_alias = "comment", value_name = "TEXT", default_value = "")]
+        comment: String,
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Hold notices back for a while; acting goes on.
+    #[command(subcommand)]
+    Silence(SilenceCommand),
+    /// Say that servers are worked on: they are read, nothing is done about them, nobody is told.
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
     /// Stop acting on the whole fleet; reading and telling go on.
     Halt {
         /// Why; the others will read it.
@@ -139,6 +162,39 @@ pub struct QueryArgs {
     pub output: QueryOutput,
 }
 
+/// What to ask for, and for which servers.
+#[derive(Debug, clap::Args)]
+pub struct RequestArgs {
+    /// The request's name in policy.
+    pub name: String,
+    /// Its parameters.
+    #[arg(value_name = "NAME=VALUE", value_parser = pair)]
+    pub parameters: Vec<(String, String)>,
+    /// A server, or several.
+    #[arg(short, long = "server", value_name = "NAME")]
+    pub servers: Vec<String>,
+    /// Servers with this label; given again: and with that one. `*` stands for any text.
+    #[arg(long = "where", value_name = "LABEL=VALUE", value_parser = pair)]
+    pub selector: Vec<(String, String)>,
+    /// On behalf of a customer: what they may ask for, on their servers; all of theirs if none are named.
+    #[arg(long, value_name = "NAME")]
+    pub customer: Option<String>,
+    /// Show what happens until it is over, for so long at most. Exits with 1 when it was not done.
+    #[arg(long, value_name = "SPAN", num_args = 0..=1, require_equals = true, default_missing_value = "10m")]
+    pub wait: Option<String>,
+    /// How to print what became of it.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `name=value`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
 /// How to print the past.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum QueryOutput {
@@ -153,6 +209,25 @@ pub enum QueryOutput {
     Yaml,
 }
 
+/// What to try a policy out on.
+#[derive(Debug, clap::Args)]
+pub struct BacktestArgs {
+    /// A folder, or a bundle built from one.
+    pub source: PathBuf,
+    /// From when: so long ago (`24h`), or an instant (`2026-11-01T03:00:00Z`).
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    pub since: String,
+    /// Until when; now if not given.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// A server, or several; `*` stands for any text. Every server if not given.
+    #[arg(short, long = "server", value_name = "NAME")]
+    pub servers: Vec<String>,
+    /// How to print what was found.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
 /// What to do with policy.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
@@ -161,23 +236,6 @@ pub enum PolicyCommand {
         /// The folder.
         dir: PathBuf,
         /// How to print the mistakes.
-        #[arg(short, long, value_enum, default_value_t)]
-        output: Output,
-    },
-    /// Print the language as JSON Schema, for editors with a YAML language server.
-    Schema {
-        /// How to print it.
-        #[arg(short, long, value_enum, default_value_t = Output::Json)]
-        output: Output,
-    },
-    /// Tell in words what changes from one policy to another, and for which servers. Exit codes as of `diff`: 0 nothing,
-    /// 1 something, 2 trouble.
-    Diff {
-        /// What there is: a folder, a bundle, or `current`, the policy in force.
-        from: PathBuf,
-        /// What comes: the same.
-        to: PathBuf,
-        /// How to print it.
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
@@ -226,6 +284,36 @@ pub enum PolicyCommand {
         #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
         signers: u32,
         /// How to print who signed.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Run the tests that ship with a policy (`*.test.yaml`) in virtual time. Asks no controller; exits with 1 if one fails.
+    Test {
+        /// The folder.
+        dir: PathBuf,
+        /// Only tests whose names fit; `*` stands for any text.
+        #[arg(long, value_name = "GLOB")]
+        run: Option<String>,
+        /// How to print what came of them.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Tell what a policy would have done over recorded history, beside what the one in force did. Changes nothing.
+    Backtest(BacktestArgs),
+    /// Print the language as JSON Schema, for editors with a YAML language server.
+    Schema {
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t = Output::Json)]
+        output: Output,
+    },
+    /// Tell in words what changes from one policy to another, and for which servers. Exit codes as of `diff`: 0 nothing,
+    /// 1 something, 2 trouble.
+    Diff {
+        /// What there is: a folder, a bundle, or `current`, the policy in force.
+        from: PathBuf,
+        /// What comes: the same.
+        to: PathBuf,
+        /// How to print it.
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
@@ -278,6 +366,15 @@ pub enum Kind {
     /// What people were told.
     #[value(alias = "notice")]
     Notices,
+    /// Steps that wait for approval, or have it and are not done yet.
+    #[value(alias = "approval")]
+    Approvals,
+    /// Silences in force.
+    #[value(alias = "silence")]
+    Silences,
+    /// Maintenance in force.
+    #[value(alias = "maintenances")]
+    Maintenance,
 }
 
 impl Kind {
@@ -289,6 +386,9 @@ impl Kind {
             Self::Incidents => "incidents",
             Self::Policies => "policies",
             Self::Notices => "notices",
+            Self::Approvals => "approvals",
+            Self::Silences => "silences",
+            Self::Maintenance => "maintenance",
         }
     }
 }

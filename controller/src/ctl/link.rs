@@ -84,6 +84,15 @@ impl Link {
         Ok(answered(&self.socket, answer).await?.json)
     }
 
+    /// Asks for something that a scenario answers.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn request(&mut self, request: v1::RequestRequest) -> Result<String, Failure> {
+        let answer = self.client.request(request);
+        Ok(answered(&self.socket, answer).await?.json)
+    }
+
     /// Takes an incident over.
     ///
     /// # Errors
@@ -112,12 +121,61 @@ impl Link {
         Ok(answered(&self.socket, answer).await?.json)
     }
 
+    /// Approves the step of an incident.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn approve(&mut self, request: v1::ApproveRequest) -> Result<String, Failure> {
+        Ok(answered(&self.socket, self.client.approve(request)).await?.json)
+    }
+
+    /// Adds a silence.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn add_silence(&mut self, request: v1::AddSilenceRequest) -> Result<String, Failure> {
+        Ok(answered(&self.socket, self.client.add_silence(request)).await?.json)
+    }
+
+    /// Ends a silence.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn expire_silence(&mut self, id: String) -> Result<String, Failure> {
+        Ok(answered(&self.socket, self.client.expire_silence(v1::ExpireSilenceRequest { id })).await?.json)
+    }
+
+    /// Begins maintenance.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn start_maintenance(&mut self, request: v1::StartMaintenanceRequest) -> Result<String, Failure> {
+        Ok(answered(&self.socket, self.client.start_maintenance(request)).await?.json)
+    }
+
+    /// Ends maintenance.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn end_maintenance(&mut self, id: String) -> Result<String, Failure> {
+        Ok(answered(&self.socket, self.client.end_maintenance(v1::EndMaintenanceRequest { id })).await?.json)
+    }
+
     /// The past of series.
     ///
     /// # Errors
     /// [`Failure`].
     pub(super) async fn query(&mut self, request: v1::QueryRequest) -> Result<v1::QueryAnswer, Failure> {
         answered(&self.socket, self.client.query(request)).await
+    }
+
+    /// Recorded readings in order of time.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn replay(&mut self, request: v1::ReplayRequest) -> Result<Parts, Failure> {
+        let answer = self.client.replay(request);
+        Ok(Parts { stream: answered(&self.socket, answer).await?, socket: self.socket.clone() })
     }
 
     /// The state of the offsite copy, as JSON text.
@@ -163,6 +221,23 @@ impl Events {
     pub(super) async fn next(&mut self) -> Result<Option<String>, Failure> {
         let document = self.stream.message().await.map_err(|status| refused(&self.socket, &status))?;
         Ok(document.map(|d| d.json))
+    }
+}
+
+/// Recorded readings as they come.
+#[derive(Debug)]
+pub(super) struct Parts {
+    stream: tonic::Streaming<v1::ReplayPart>,
+    socket: PathBuf,
+}
+
+impl Parts {
+    /// The next part; none at the end.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn next(&mut self) -> Result<Option<v1::ReplayPart>, Failure> {
+        self.stream.message().await.map_err(|status| refused(&self.socket, &status))
     }
 }
 

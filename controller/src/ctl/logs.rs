@@ -35,7 +35,7 @@ pub(super) async fn run(
 }
 
 /// An event as one line; one of a kind that is not known here as the JSON it came as.
-fn line(json: &str) -> Page {
+pub(super) fn line(json: &str) -> Page {
     let mut page = Page::new();
     match serde_json::from_str::<Event>(json) {
         Ok(event) => {

@@ -1,18 +1,21 @@
 //! `policy check` and `policy push`; what a policy goes through before it is pushed is in rooms of its own.
 
+pub(super) mod backtest;
 mod build;
 pub(super) mod diff;
 mod finding;
 pub(super) mod schema;
 mod sign;
 mod snippet;
+pub(super) mod test;
 mod verify;
 
 use std::path::Path;
 
 use skynet_model::catalogue::Catalogue;
 use skynet_model::diagnostic::Diagnostic;
-use skynet_model::policy::{Bundle, File, MAX_BUNDLE_BYTES, Policy, load};
+use skynet_model::policy::test::Test;
+use skynet_model::policy::{Bundle, File, MAX_BUNDLE_BYTES, Policy, load, load_tests};
 use skynet_model::time::{Span, Timestamp};
 
 use super::age::to_the_second;
@@ -36,19 +39,26 @@ const VALID: Span = Span::hours(90 * 24);
 struct Checked {
     files: Vec<File>,
     result: Result<Policy, Vec<Diagnostic>>,
+    /// None when there are mistakes.
+    tests: Vec<Test>,
 }
 
 impl Checked {
     fn read(dir: &Path, catalogue: &Catalogue) -> Result<Self, Failure> {
         let mut folder = folder::read(dir)?;
         let mut result = load(&folder.files, catalogue);
+        let tests = load_tests(&folder.files, result.as_ref().ok(), catalogue);
+        let tests = tests.unwrap_or_else(|more| {
+            folder.mistakes.extend(more);
+            Vec::new()
+        });
         if !folder.mistakes.is_empty() {
             // What could not be read may be what the rest refers to; both are told all the same.
             folder.mistakes.extend(result.err().unwrap_or_default());
             folder.mistakes.sort();
             result = Err(folder.mistakes);
         }
-        Ok(Self { files: folder.files, result })
+        Ok(Self { files: folder.files, result, tests })
     }
 }
 
@@ -57,29 +67,30 @@ impl Checked {
 /// # Errors
 /// [`Failure::Failed`], with an empty text when the mistakes are printed.
 pub(super) fn check(dir: &Path, catalogue: &Catalogue, output: Output, printer: &mut Printer) -> Result<(), Failure> {
-    let Checked { files, result } = Checked::read(dir, catalogue)?;
+    let Checked { files, result, tests } = Checked::read(dir, catalogue)?;
     match result {
         Ok(policy) => match output {
             Output::Json | Output::Yaml => printer.documents(&[], output),
-            Output::Table => printer.page(&fine(&policy, files.len())),
+            Output::Table => printer.page(&fine(&policy, files.len(), tests.len())),
         },
         Err(mistakes) => Err(tell(&mistakes, &files, output, printer)),
     }
 }
 
-fn fine(policy: &Policy, files: usize) -> Page {
+fn fine(policy: &Policy, files: usize, tests: usize) -> Page {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let mut page = Page::new();
     page.line([
         Ink::Green.on("no mistakes"),
         format!(
-            " in {}: fleet {}, {}, {}, {}, {}",
+            " in {}: fleet {}, {}, {}, {}, {}, {}",
             count(files, "file"),
             policy.fleet.name,
             count(policy.profiles.len(), "profile"),
             count(policy.scenarios.len(), "scenario"),
             count(policy.scripts.len(), "script"),
             count(policy.routes.len(), "route"),
+            count(tests, "test"),
         )
         .into(),
     ]);
@@ -121,7 +132,7 @@ pub(super) async fn push(
                     .to_owned(),
             ));
         }
-        let Checked { files, result } = Checked::read(source, catalogue)?;
+        let Checked { files, result, .. } = Checked::read(source, catalogue)?;
         let policy = match result {
             Ok(policy) => policy,
             Err(mistakes) => return Err(tell(&mistakes, &files, output, printer)),

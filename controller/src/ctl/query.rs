@@ -116,7 +116,7 @@ fn fitting(time: Span) -> Span {
     STEPS.iter().find(fits).copied().unwrap_or(Span::hours(24 * (1 + time.0 / (LINES * 86_400_000))))
 }
 
-fn when(option: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+pub(super) fn when(option: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     if let Ok(ago) = text.parse::<Span>() {
         return Ok(Timestamp(now.0.saturating_sub(ago.0)));
     }

@@ -50,6 +50,8 @@ pub(super) struct Taken {
     pub(super) found: bool,
     /// A series found no room, for the first time.
     pub(super) complaint: Option<String>,
+    /// Windows want to know what the history has.
+    pub(super) hungry: bool,
 }
 
 fn superseded() -> WireError {
@@ -92,7 +94,7 @@ impl Intake {
                 false => self.live = Some(decoded.seq),
                 true => self.late = Some((decoded.seq, decoded.boot_id.take())),
             }
-            Ok(Taken { found, complaint })
+            Ok(Taken { found, complaint, hungry: self.desk.is_hungry(now) })
         });
         DECODED.set(decoded);
         taken
@@ -141,6 +143,11 @@ impl Intake {
             }
         }
         (complaint, open.map_or(known, Batch::commit))
+    }
+
+    /// Where the stream's readings go.
+    pub(super) fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// Whether a batch was not stored.

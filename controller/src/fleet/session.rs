@@ -17,6 +17,7 @@ use crate::history::{History, Ticket};
 use crate::plain::plain;
 
 use super::intake::{Intake, Pending};
+use super::refill::Refill;
 
 /// How long an agent may take for its hello.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,6 +44,7 @@ pub(super) struct Session {
     pub(super) intake: Option<Intake>,
     pub(super) history: Arc<History>,
     pub(super) ping_every: Duration,
+    pub(super) refill: Refill,
 }
 
 /// What an agent said.
@@ -282,6 +284,9 @@ impl Session {
         })?;
         if let Some(message) = taken.complaint {
             self.core.tell(Input::Remark { server: Some(self.server.clone()), topic: "series_capped", message }).await;
+        }
+        if let Some(intake) = self.intake.as_ref().filter(|_| taken.hungry) {
+            self.refill.begin((&self.server, self.token), intake.desk(), &self.history, &self.core);
         }
         if !taken.found || self.tell(FromAgent::Found).await { Ok(()) } else { Err(stopping()) }
     }

@@ -13,7 +13,7 @@ use skynet_proto::v1::controller_message::Body as Answer;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::fixture::{PATIENCE, Rig, server};
+use crate::fixture::{PATIENCE, POLICY, Rig, server};
 
 /// A controller that listens; certificates lie in `certs`.
 struct House {
@@ -32,7 +32,10 @@ fn files(folder: &Path, name: &str) -> Files {
 
 impl House {
     async fn open(ping_every: Duration) -> Self {
-        let rig = Rig::start();
+        Self::over(Rig::start(), ping_every).await
+    }
+
+    async fn over(rig: Rig, ping_every: Duration) -> Self {
         let certs = tempfile::tempdir().unwrap();
         crate::certs::generate(certs.path(), "demo", &["web1", "web2"]).unwrap();
         let config = files(certs.path(), "controller").load(Role::Controller).unwrap().server_config().unwrap();
@@ -170,6 +173,46 @@ async fn readings_are_acknowledged_when_the_history_has_them() {
     assert_eq!(ack, Answer::Ack(v1::Ack { seq: 2, boot_id: "boot-0".to_owned() }));
     assert_eq!(house.rig.history.latest(&server("web1"))[0].1, 1.5, "late readings are no news");
     assert_eq!(house.rig.history.query(&server("web1"), "*", Timestamp(0))[0].samples[0].1, 7.0);
+}
+
+/// Whether an incident of this scenario opened.
+fn opened(scenario: &'static str) -> impl Fn(&EventBody) -> bool {
+    move |body| matches!(body, EventBody::IncidentOpened { incident } if incident.scenario.as_str() == scenario)
+}
+
+#[tokio::test]
+async fn windows_that_begin_empty_are_filled_from_the_history() {
+    let at_once = POLICY.replace("fleet: demo\n", "fleet: demo\nrollout: { waves: [100%], soak: 0s }\n");
+    let scenario = |name: &str, when: &str| format!("{at_once}---\nscenario: {name}\nwhen: '{when}'\n");
+    // What is older than an hour is not kept without a disk.
+    let began = crate::clock::now().0 - 200_000;
+    let batch = |seq: u64, value: f64| v1::ReadingBatch {
+        base_ms: began + 1000 * i64::try_from(seq).unwrap(),
+        ..batch(seq, value)
+    };
+    let house = House::open(SLOW).await;
+    house.rig.push(1).await.unwrap();
+    let mut agent = house.welcome("web1", 1).await;
+    for seq in 1..=100 {
+        agent.say(Body::Readings(batch(seq, if seq < 50 { 6.0 } else { 8.0 }))).await;
+    }
+    agent.until("last ack", |a| matches!(a, Answer::Ack(ack) if ack.seq == 100)).await;
+    // After a restart.
+    let rig = house.rig.restart().await;
+    rig.push_text(2, &scenario("steady", "avg(probe.value, \"10m\") > 7 && min(probe.value, \"10m\") == 6"))
+        .await
+        .unwrap();
+    let house = House::over(rig, SLOW).await;
+    let agent = house.welcome("web1", 2).await;
+    let mut first = batch(101, 8.0);
+    first.announce = batch(1, 0.0).announce;
+    agent.say(Body::Readings(first)).await;
+    house.rig.until("an incident after one reading", opened("steady")).await;
+    // Under a policy that looks back farther; a sample more makes no difference, its past does.
+    let farther = scenario("rising", "delta(probe.value, \"15m\") == 2 && forecast(probe.value, \"5m\", \"10m\") > 8");
+    house.rig.push_text(3, &farther).await.unwrap();
+    agent.say(Body::Readings(batch(102, 8.0))).await;
+    house.rig.until("an incident after one more", opened("rising")).await;
 }
 
 #[tokio::test]

@@ -33,26 +33,36 @@ pub(super) fn check(request: v1::QueryRequest, known: &BTreeSet<ServerId>) -> Re
     if request.step_ms < 0 {
         return Err(Status::invalid_argument("a step is longer than nothing"));
     }
-    if request.servers.is_empty() || request.servers.len() > PATTERNS {
+    let servers = servers_named(&request.servers, known, SERVERS)?;
+    let step = (request.step_ms > 0).then_some(Span(request.step_ms));
+    let question = Question { series, from, until, step };
+    Ok(Query { servers, question })
+}
+
+/// The servers that names and patterns stand for, in order.
+pub(super) fn servers_named(
+    patterns: &[String],
+    known: &BTreeSet<ServerId>,
+    most: usize,
+) -> Result<Vec<ServerId>, Status> {
+    if patterns.is_empty() || patterns.len() > PATTERNS {
         return Err(Status::invalid_argument(format!("name 1 to {PATTERNS} servers; `*` stands for any text")));
     }
     let mut servers = BTreeSet::new();
-    for pattern in &request.servers {
+    for pattern in patterns {
         let before = servers.len();
         servers.extend(known.iter().filter(|id| glob(pattern, id.as_str())).cloned());
         if servers.len() == before && !servers.iter().any(|id| glob(pattern, id.as_str())) {
             return Err(Status::not_found(no_server(pattern, known)));
         }
     }
-    if servers.len() > SERVERS {
+    if servers.len() > most {
         return Err(Status::invalid_argument(format!(
-            "{} servers fit; one request may ask about {SERVERS}: narrow the names",
+            "{} servers fit; one request may ask about {most}: narrow the names",
             servers.len()
         )));
     }
-    let step = (request.step_ms > 0).then_some(Span(request.step_ms));
-    let question = Question { series, from, until, step };
-    Ok(Query { servers: servers.into_iter().collect(), question })
+    Ok(servers.into_iter().collect())
 }
 
 fn no_server(pattern: &str, known: &BTreeSet<ServerId>) -> String {

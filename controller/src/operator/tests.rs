@@ -248,3 +248,6 @@ async fn without_an_offsite_copy_its_status_says_so_and_there_is_nothing_to_veri
     let refused = office.verify_store().await.unwrap_err();
     assert!(refused.code() == Code::FailedPrecondition && refused.message().contains("[redis]"), "{refused}");
 }
+
+mod signed;
+mod standing;

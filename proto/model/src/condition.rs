@@ -152,6 +152,14 @@ pub enum Aggregate {
     Max,
 }
 
+impl Aggregate {
+    /// Whether it counts servers for which a condition holds.
+    #[must_use]
+    pub fn counts(self) -> bool {
+        matches!(self, Self::Count | Self::Share)
+    }
+}
+
 /// A series as a condition names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeriesRef {
@@ -252,6 +260,14 @@ impl Condition {
     #[must_use]
     pub fn value(&self, values: &[f64]) -> f64 {
         program::run(&self.program, values)
+    }
+
+    /// Evaluates over slots that are only known to lie between two numbers, both included (NaN in both is unknown): known
+    /// when every number between them gives the same. Interval arithmetic, so that a slot that is used twice counts as
+    /// two: then it may be unknown though it could be known, never the other way round.
+    #[must_use]
+    pub fn eval_between(&self, bounds: &[(f64, f64)]) -> Truth {
+        Truth::from_number(program::bounds::run(&self.program, bounds).0)
     }
 
     /// Evaluates over slot values (as many as [`Condition::slots`]; NaN is unknown). Allocates nothing.

@@ -164,6 +164,9 @@ pub struct Chosen {
     pub step: u32,
     /// Its servers, in the order they get their commands.
     pub servers: Vec<ServerId>,
+    /// Servers it was not done on after all: a rail held it back there for too long.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<ServerId>,
 }
 
 /// Who acknowledged.

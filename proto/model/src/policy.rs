@@ -6,6 +6,7 @@
 mod bundle;
 mod load;
 mod rails;
+mod reads;
 mod render;
 mod schema;
 mod select;

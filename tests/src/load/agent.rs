@@ -242,6 +242,10 @@ impl Agent {
                 }
                 session.urgent.push_back(Up::Policy(v1::PolicyStatus { version, digest, error }));
             }
+            Some(Effect::Return { version, digest, .. }) => {
+                let error = "an agent of the load keeps no earlier policy".to_owned();
+                session.urgent.push_back(Up::Policy(v1::PolicyStatus { version, digest, error }));
+            }
             Some(Effect::Halt(halted)) => self.last.halted = halted,
             Some(Effect::Forget(commands)) => self.ledger.forget(&commands),
         }

@@ -178,7 +178,7 @@ impl Forger {
         let (scenario, step) = steps[self.below(steps.len())];
         let mut command = self.plain(envelope, scenario, step);
         let mut deadline = later;
-        if !self.chance.one_in(80) {
+        if !self.chance.one_in(160) {
             for _ in 0..1 + self.below(3) {
                 self.change(&mut command, &mut deadline);
             }
@@ -199,7 +199,7 @@ impl Forger {
 
     fn change(&mut self, command: &mut Command, deadline: &mut i64) {
         let text = |text: &str| Value::Text(text.to_owned());
-        let kind = self.chance.below(120);
+        let kind = self.chance.below(240);
         match if kind < 60 { kind } else { 2 + kind % 58 } {
             // What an honest controller might do as well.
             0 => command.labels = Labels::new(command.labels.iter().chain([("extra", "x")])),

@@ -129,6 +129,27 @@ async fn a_cut_stream_still_verifies_and_restores_what_matters() {
     assert!(done.unwrap_err().contains("is not the list"));
 }
 
+#[tokio::test]
+async fn a_bundle_comes_back_with_its_signatures() {
+    let server = RedisServer::start(&[]).await;
+    let mut rig = Rig::new(&server);
+    let (bundle, signatures) = ("a bundle", "[\"its signature\"]");
+    let digest = skynet_model::policy::Bundle::digest(bundle.as_bytes());
+    let folder = rig.settings.data_dir.join("policy");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(format!("3-{digest}.signatures")), signatures).unwrap();
+    std::fs::write(folder.join(format!("3-{digest}.bundle")), bundle).unwrap();
+    rig.append_body(EventBody::PolicyActivated { version: 3, digest: digest.clone(), by: "anna".to_owned() });
+    rig.start();
+    rig.append(1);
+    rig.copied().await;
+    rig.stop().await;
+    let (dir, done) = rig.restore(false).await;
+    assert_eq!(done.unwrap().policies, 1);
+    let read = |kind: &str| std::fs::read_to_string(dir.join(format!("policy/3-{digest}.{kind}"))).unwrap();
+    assert_eq!((read("bundle").as_str(), read("signatures").as_str()), (bundle, signatures));
+}
+
 /// Written by hand from docs/redis.md, not by this code: a cut stream with a gap, and a policy.
 const FORMAT_1: &str = include_str!("golden/format-1.jsonl");
 

@@ -12,7 +12,7 @@ use skynet_model::time::Span;
 use super::envelope::{self, No, refused};
 use super::latch::Latch;
 use super::policies::Policies;
-use super::{ActorConfig, ActorError, Reply, Request, state};
+use super::{ActorConfig, ActorError, GivenUp, Reply, Request, state};
 use crate::actions::{self, Action, ActionError, Context, Probe, cut};
 use crate::host::Host;
 use crate::ledger::{Intent, Ledger, LedgerError, Moment, Storage};
@@ -63,7 +63,13 @@ impl Actor {
         if config.trust.is_insecure() {
             tracing::warn!("INSECURE: the acting process takes policy that nobody signed (insecure_unsigned)");
         }
-        let policies = Policies::open(&*storage, &config)?;
+        let mut policies = Policies::open(&*storage, &config)?;
+        if let Ok(boot_id) = host.boot_id() {
+            let now = Moment { wall: host.now(), boot_ms: host.boot_ms(), boot_id };
+            if let Some(what) = policies.count_start(&now, &*storage) {
+                tracing::error!("{what}");
+            }
+        }
         let latch = Arc::new(Latch::open(Arc::clone(&storage))?);
         let epoch = state::load::<KeptEpoch>(&*storage, EPOCH_FILE)?.map_or(0, |kept| kept.epoch);
         let (refusals, refusal_order) = (BTreeMap::new(), VecDeque::new());
@@ -80,6 +86,11 @@ impl Actor {
             bundle: current.map(|a| a.bundle.clone()),
             labels: self.policies.labels().clone(),
             epoch: self.epoch,
+            given_up: self.policies.given_up().map(|given_up| GivenUp {
+                version: given_up.version,
+                digest: given_up.digest.clone(),
+                why: given_up.why.clone(),
+            }),
         }
     }
 
@@ -91,6 +102,7 @@ impl Actor {
     pub fn handle(&mut self, request: Request) -> Option<Reply> {
         match request {
             Request::Policy { bundle, signatures, labels } => Some(self.policy(&bundle, signatures, labels)),
+            Request::Return { version, digest, labels } => Some(self.go_back(version, digest, labels)),
             Request::Execute { command, deadline_boot_ms } => {
                 self.recover();
                 Some(Reply::Outcome { outcome: self.execute(*command, deadline_boot_ms) })
@@ -126,6 +138,18 @@ impl Actor {
             Ok(version) => Reply::Policy { version, digest, error: None },
             Err((version, error)) => Reply::Policy { version, digest, error: Some(error) },
         }
+    }
+
+    fn go_back(&mut self, version: u64, digest: String, labels: skynet_model::series::Labels) -> Reply {
+        let gone = self.moment().map_err(|(_, error)| error).and_then(|now| {
+            let gone = self.policies.go_back((version, &digest), labels.clone(), &now, &*self.storage);
+            gone.map(|applied| applied.bundle.clone())
+        });
+        let (bundle, error) = match gone {
+            Ok(bundle) => (Some(bundle), None),
+            Err(error) => (None, Some(error)),
+        };
+        Reply::Returned { version, digest, bundle, labels, error }
     }
 
     fn execute(&mut self, command: Command, deadline_boot_ms: i64) -> Outcome {

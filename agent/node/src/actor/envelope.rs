@@ -94,7 +94,7 @@ pub(super) fn check(
     // The labels fill parameters and scripts' environments.
     let instance = SeriesKey { name: "instance".into(), labels: command.labels.clone() };
     instance.check().map_err(|error| unsigned(format_args!("the command's labels: {error}")))?;
-    let params = step.render(&command.labels).map_err(|error| unsigned(error))?;
+    let params = step.render(&command.labels).map_err(unsigned)?;
     if params != command.params {
         return Err(unsigned(format_args!(
             "the command's parameters are not those of step {} of scenario `{name}` for {}",

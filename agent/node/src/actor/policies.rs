@@ -1,5 +1,7 @@
 //! The acting process' own copy of the policy, and the version before it.
 
+mod back;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,8 @@ use skynet_model::policy::{Bundle, MAX_BUNDLE_BYTES, Policy, load};
 use skynet_model::series::Labels;
 use skynet_model::sign::{MAX_SIGNATURE_BYTES, POLICY_NAMESPACE, Trust, not_authorised};
 use skynet_model::time::Timestamp;
+
+pub(super) use back::Returned;
 
 use super::{ActorConfig, ActorError, state};
 use crate::ledger::{Moment, Storage};
@@ -38,6 +42,9 @@ struct Kept {
     #[serde(flatten)]
     document: Document,
     previous: Option<KeptPrevious>,
+    /// The version that was given up for this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    returned: Option<Returned>,
 }
 
 /// A bundle with what proves it: checked again whenever it is read back.
@@ -85,6 +92,7 @@ pub(super) struct Policies {
     labels: Labels,
     /// The highest version ever taken: even where its text no longer loads, nothing older is.
     floor: u64,
+    returned: Option<Returned>,
 }
 
 impl Policies {
@@ -103,7 +111,8 @@ impl Policies {
             let KeptPrevious { document, replaced_boot_ms, boot_id } = p;
             read(document).map(|applied| Previous { applied, replaced_boot_ms, boot_id })
         });
-        Ok(Self { current: read(kept.document), previous, labels: kept.labels, floor: kept.version })
+        let (labels, floor, returned) = (kept.labels, kept.version, kept.returned);
+        Ok(Self { current: read(kept.document), previous, labels, floor, returned })
     }
 
     pub(super) fn current(&self) -> Option<&Applied> {
@@ -144,30 +153,43 @@ impl Policies {
     ) -> Result<&Applied, (u64, String)> {
         // These very bytes were judged when they came first.
         let standing = self.current.as_ref().filter(|a| a.bundle == bundle);
-        let (new, previous) = match standing {
-            Some(standing) => (standing.clone(), self.previous.clone()),
+        let (new, previous, returned) = match standing {
+            Some(standing) => (standing.clone(), self.previous.clone(), self.returned.clone()),
             None => {
                 let document = Document { bundle: bundle.to_owned(), signatures, taken: now.wall };
                 let new = read(document, config, |bundle| self.rises(bundle, now.wall))?;
                 let replaced =
                     |applied| Previous { applied, replaced_boot_ms: now.boot_ms, boot_id: now.boot_id.clone() };
-                (new, self.current.clone().map(replaced))
+                (new, self.current.clone().map(replaced), None)
             }
         };
+        let version = new.version;
+        self.put(new, previous, labels, returned, storage).map_err(|error| (version, error))
+    }
+
+    /// Puts a version in force: on disk first.
+    fn put(
+        &mut self,
+        new: Applied,
+        previous: Option<Previous>,
+        labels: Labels,
+        returned: Option<Returned>,
+        storage: &dyn Storage,
+    ) -> Result<&Applied, String> {
         let kept = Kept {
             labels: labels.clone(),
-            version: new.version,
+            version: self.floor.max(new.version),
             document: new.document(),
             previous: previous.as_ref().map(|p| KeptPrevious {
                 document: p.applied.document(),
                 replaced_boot_ms: p.replaced_boot_ms,
                 boot_id: p.boot_id.clone(),
             }),
+            returned: returned.clone(),
         };
-        state::save(storage, FILE, &kept).map_err(|error| (new.version, error))?;
-        self.previous = previous;
-        self.labels = labels;
-        self.floor = new.version;
+        state::save(storage, FILE, &kept)?;
+        (self.previous, self.labels, self.returned) = (previous, labels, returned);
+        self.floor = kept.version;
         Ok(self.current.insert(new))
     }
 
@@ -179,6 +201,11 @@ impl Policies {
                 "policy version {version} is older than version {}, and versions only rise; build it with a higher \
                  version",
                 self.floor
+            )));
+        }
+        if self.returned.as_ref().is_some_and(|given_up| given_up.version == version) {
+            return Err(not_authorised(format_args!(
+                "policy version {version} was given up here; build what replaces it with a higher version"
             )));
         }
         if self.current.as_ref().is_some_and(|a| a.version == version) {

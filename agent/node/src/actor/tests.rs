@@ -11,6 +11,7 @@ use super::*;
 use crate::fake::Fake;
 use crate::ledger::{Fault, Memory};
 
+mod back;
 mod crash;
 mod envelope;
 mod policy;

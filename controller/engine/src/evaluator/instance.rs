@@ -6,6 +6,7 @@ use skynet_model::series::Labels;
 use skynet_model::time::{Span, Timestamp};
 
 use super::held::Held;
+use super::many::Turns;
 
 /// Fresh sweeps a proof takes.
 pub(crate) const PROOF_SWEEPS: u8 = 2;
@@ -26,6 +27,10 @@ pub(crate) struct Instance {
     /// When its timer is set.
     pub(crate) due: Option<Timestamp>,
     pub(crate) labels: Labels,
+    /// Of a member: what it says, one value for each thing that is asked of it.
+    pub(crate) measures: Box<[f64]>,
+    /// Of a member: its sweeps, while a group's proof awaits them.
+    pub(crate) turns: Option<Box<Turns>>,
     /// The series that fills each slot.
     pub(crate) bound: Box<[Option<u32>]>,
     /// The group that fills each of the rule's folds.
@@ -43,6 +48,8 @@ impl Instance {
             watch: None,
             due: None,
             labels,
+            measures: Box::default(),
+            turns: None,
             bound: vec![None; slots].into_boxed_slice(),
             groups: Vec::new(),
         }

@@ -101,6 +101,9 @@ impl Server {
             let number = number as u32;
             if self.is_about(number) && !rule.asked {
                 self.join_from(number, rule, &sources(rule, rules), Labels::default(), pass);
+                if rule.many.as_ref().is_some_and(|many| many.single) {
+                    self.ensure(number, Labels::default(), pass);
+                }
             }
         }
     }
@@ -126,7 +129,8 @@ impl Server {
     /// (Kleene's connectives are monotone), so that no reading has to pay for it.
     fn may_hold(&self, rule: &Rule, labels: &Labels) -> bool {
         let slots = rule.slots.get(rule.when.slots.clone()).unwrap_or(&[]);
-        if !slots.iter().any(|slot| matches!(slot, Slot::Text(_))) {
+        // A member says so when it is false.
+        if rule.many.is_some() || !slots.iter().any(|slot| matches!(slot, Slot::Text(_))) {
             return true;
         }
         let values: Vec<f64> = slots.iter().map(|slot| self.text(slot, labels).unwrap_or(f64::NAN)).collect();
@@ -272,7 +276,7 @@ impl Server {
     }
 
     /// Whether labels of an instance came from a group that has no members any more.
-    fn lost_its_group(&self, instance: &Instance, rule: &Rule, rules: &Rules) -> bool {
+    pub(super) fn lost_its_group(&self, instance: &Instance, rule: &Rule, rules: &Rules) -> bool {
         let brought = |name: &String| rule.joined().any(|(_, series)| series.open || series.labels.contains(name));
         rule.folds.iter().zip(&instance.groups).any(|((slot, fold), group)| {
             let names = rules.folds.get(*fold as usize).map_or(&[][..], |folding| &folding.names);
@@ -288,9 +292,12 @@ impl Server {
             || !self.is_about(instance.rule)
             || rule.joined().any(|(slot, _)| instance.bound.get(slot) == Some(&None))
             || self.lost_its_group(instance, rule, pass.rules);
-        if !broken || !instance.is_idle() {
-            return;
+        if broken && instance.is_idle() {
+            self.drop_instance(i, pass);
         }
+    }
+
+    pub(super) fn drop_instance(&mut self, i: u32, pass: &mut Pass<'_>) {
         let Some(instance) = self.instances.remove(i) else { return };
         for at in instance.bound.iter().flatten() {
             if let Some(point) = self.dictionary.point_mut(*at) {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use skynet_model::condition::{Condition, FoldRef, Measure, SeriesRef, Slot, WindowRef};
 use skynet_model::name::ScenarioName;
-use skynet_model::policy::{Policy, Scenario};
+use skynet_model::policy::{Policy, Scenario, Scope};
 use skynet_model::series::Labels;
 
+use super::many::Many;
 use super::window::Key;
 
 /// One condition of a scenario and where its slots are.
@@ -75,18 +76,28 @@ pub(crate) struct Rule {
     pub(crate) clear: Option<Part>,
     /// One a step; none: the clear of the scenario.
     pub(crate) verify: Vec<Option<Part>>,
+    /// What it asks of many servers, in scope `cluster` and `fleet`. Then `slots` are those of what is asked of each server,
+    /// those of `when` first, and `when` itself stands for their label sets only.
+    pub(crate) many: Option<Box<Many>>,
     /// It answers requests: it has no `when` and no instances of its own, only those that are attached.
     pub(crate) asked: bool,
 }
 
 impl Rule {
     fn new(scenario: Arc<Scenario>, retired: bool) -> Self {
+        if let (Scope::Cluster | Scope::Fleet, Some(when)) = (scenario.scope, &scenario.when) {
+            let (many, slots, joined) = Many::new(&scenario, when);
+            let when =
+                Part { condition: Condition::unknown(), slots: 0..joined, absents: Vec::new(), ephemerals: Vec::new() };
+            let (many, verify) = (Some(Box::new(many)), Vec::new());
+            return Self { scenario, retired, slots, folds: Vec::new(), when, clear: None, verify, many, asked: false };
+        }
         let mut slots = Vec::new();
         let when = part(&scenario.when.clone().unwrap_or_else(Condition::unknown), &mut slots);
         let clear = scenario.clear.as_ref().map(|c| part(c, &mut slots));
         let verify = scenario.respond.iter().map(|s| s.verify.as_ref().map(|c| part(c, &mut slots))).collect();
         let asked = scenario.when.is_none();
-        Self { scenario, retired, slots, folds: Vec::new(), when, clear, verify, asked }
+        Self { scenario, retired, slots, folds: Vec::new(), when, clear, verify, many: None, asked }
     }
 
     /// The series a slot reads or asks for.
@@ -131,7 +142,7 @@ impl Rule {
     }
 }
 
-fn part(condition: &Condition, slots: &mut Vec<Slot>) -> Part {
+pub(super) fn part(condition: &Condition, slots: &mut Vec<Slot>) -> Part {
     let start = slots.len();
     slots.extend_from_slice(condition.slots());
     let range = start..slots.len();
@@ -203,6 +214,14 @@ impl Rules {
     /// Whether anything looks back over a series called `name` in this way.
     pub(crate) fn look_back(&self, name: &str, key: Key) -> bool {
         self.windows.contains(&(name.to_owned(), key))
+    }
+
+    /// Scenarios about many servers that `policy` does not have with this text: a server that is evaluated by it says what
+    /// it has to say to them all the same.
+    pub(crate) fn many_but(&self, policy: &Policy) -> Vec<Arc<Scenario>> {
+        let ours = self.list.iter().filter(|rule| rule.many.is_some() && !rule.retired).map(|rule| &rule.scenario);
+        let same = |s: &&Arc<Scenario>| policy.scenarios.get(&s.name).is_none_or(|other| other.digest != s.digest);
+        ours.filter(same).cloned().collect()
     }
 
     /// Rule and slot of every use of the series called `name`.

@@ -152,6 +152,7 @@ impl Server {
         }
         self.derived.retain_parked(|name, key| pass.rules.look_back(name, key));
         self.evaluate(pass, None);
+        pass.found.stirred_all();
     }
 
     /// A session began: nothing is known of its series.
@@ -178,6 +179,7 @@ impl Server {
         self.forget_sensors(pass);
         self.say_connected(pass.now, 0.0);
         self.evaluate(pass, None);
+        pass.found.stirred_all();
     }
 
     /// Takes it for away when it has not been seen at all.

@@ -19,7 +19,7 @@ pub(super) struct Tick {
     pub(super) started_boot_ms: i64,
 }
 
-fn not(truth: Truth) -> Truth {
+pub(super) fn not(truth: Truth) -> Truth {
     match truth {
         Truth::True => Truth::False,
         Truth::False => Truth::True,
@@ -61,7 +61,12 @@ impl Server {
         let Some(head) = self.board.head_mut(i) else { return false };
         head.dirty = false;
         let head = *head;
-        let Some(rule) = pass.rules.get(head.rule) else { return false };
+        let rules = pass.rules;
+        let Some(rule) = rules.get(head.rule) else { return false };
+        if rule.many.is_some() {
+            self.measure(i, instance, rule, pass, tick);
+            return false;
+        }
         let when = self.truth(i, instance, rule, &rule.when, Truth::False);
         if head.quiet && when == head.when && when != Truth::True {
             // Most readings by far: nothing was held, and nothing is.
@@ -173,7 +178,7 @@ impl Server {
     }
 
     /// A condition's truth; `gone` when it is unknown and a series that counts as cured by going is gone.
-    fn truth(&mut self, i: u32, instance: &Instance, rule: &Rule, part: &Part, gone: Truth) -> Truth {
+    pub(super) fn truth(&mut self, i: u32, instance: &Instance, rule: &Rule, part: &Part, gone: Truth) -> Truth {
         for slot in &part.absents {
             if let Some(Slot::Absent(wanted)) = rule.slots.get(*slot) {
                 let value = self.absent(wanted, &instance.labels);

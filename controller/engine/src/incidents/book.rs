@@ -112,7 +112,13 @@ impl Book {
             }
             EventBody::StepBegun { incident, step, servers } => {
                 if let Some(incident) = self.incidents.get_mut(incident) {
-                    incident.chosen = Some(Chosen { step: *step, servers: servers.clone() });
+                    let before = incident.chosen.take().filter(|chosen| chosen.step == *step);
+                    let mut given_up = before.as_ref().map(|chosen| chosen.given_up.clone()).unwrap_or_default();
+                    if incident.records(*step).next().is_some() {
+                        let lost = before.into_iter().flat_map(|chosen| chosen.servers);
+                        given_up.extend(lost.filter(|server| !servers.contains(server)));
+                    }
+                    incident.chosen = Some(Chosen { step: *step, servers: servers.clone(), given_up });
                     move_on(incident);
                 }
             }
@@ -194,6 +200,10 @@ impl Book {
         if matches!(outcome.status, Status::Refused | Status::Expired) {
             self.history.came_to_nothing(&step.command);
             self.reach.came_to_nothing(&step.command);
+        }
+        if incident.chosen.as_ref().is_some_and(|chosen| chosen.servers.len() > 1) {
+            // Its other servers have their turn before the step is proved as a whole.
+            self.reach.landed(&step.command);
         }
         move_on(incident);
     }

@@ -43,7 +43,10 @@ impl Engine {
         if !is_provable {
             let wanted = match step.and_then(|s| s.target.as_ref()) {
                 Some(StepTarget::Request) => incident.asked.as_ref().map_or(0, |a| a.servers.len()),
-                Some(StepTarget::Pick(_)) | None => incident.records(number).count(),
+                Some(StepTarget::Pick(_)) | None => {
+                    let given_up = incident.chosen.as_ref().map_or(0, |chosen| chosen.given_up.len());
+                    incident.records(number).count() + given_up
+                }
             };
             let reason = format!("it was done on {} of {wanted} servers", open.len());
             for record in &open {
@@ -88,6 +91,10 @@ impl Engine {
             Site::Server(spot) => {
                 let Some(record) = open.first() else { return Proof { proved: false, truth: Truth::Unknown } };
                 self.prove_at(now, spot, view.look.clear, step, record, need)
+            }
+            Site::Group(group) => {
+                let (proved, truth) = self.evaluator.watch_group(group, step, need, now, &mut self.timers);
+                Proof { proved, truth }
             }
             Site::Asked(_) => {
                 let mut whole = Proof { proved: true, truth: Truth::True };

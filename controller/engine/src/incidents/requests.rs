@@ -28,7 +28,7 @@ pub struct Asking {
     pub parameters: Labels,
     /// Who asks: an operator's name, a customer's.
     pub by: String,
-    /// The servers it is for.
+    /// The servers it is for; none, for a customer: all of theirs.
     pub servers: Vec<ServerId>,
     /// The customer on whose behalf it is asked; none: an operator asks.
     pub customer: Option<String>,
@@ -122,9 +122,6 @@ impl Engine {
         let mut servers = asking.servers.clone();
         servers.sort();
         servers.dedup();
-        if servers.is_empty() {
-            return Err("the request names no server: name servers, or labels that select some".to_owned());
-        }
         if servers.len() > MAX_SERVERS {
             return Err(format!("the request names {} servers; at most {MAX_SERVERS} may be", servers.len()));
         }
@@ -142,6 +139,13 @@ impl Engine {
                 Some((name, customer))
             }
         };
+        if let (Some((_, customer)), true) = (&customer, servers.is_empty()) {
+            let theirs = self.book.servers.iter().filter(|(_, record)| customer.servers.fits(&record.labels));
+            servers.extend(theirs.map(|(server, _)| server.clone()));
+        }
+        if servers.is_empty() {
+            return Err("the request names no server: name servers, or labels that select some".to_owned());
+        }
         for server in &servers {
             let record = self.book.servers.get(server);
             let record = record

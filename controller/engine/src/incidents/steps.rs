@@ -19,6 +19,9 @@ use crate::{Engine, Output};
 /// What is added to a command's time before its outcome is given up.
 const GRACE: Span = Span::seconds(30);
 
+/// Servers that cannot go, each with the rail that stops it.
+type Stopped = Vec<(ServerId, (Rail, Stop))>;
+
 /// A step that is to be done: which, how it is written, and its parameters.
 pub(super) struct Task<'a> {
     pub(super) number: u32,
@@ -108,7 +111,7 @@ impl Engine {
         task: &Task<'_>,
         servers: &[ServerId],
         out: &mut Vec<Output>,
-    ) -> Result<(), Vec<(ServerId, (Rail, Stop))>> {
+    ) -> Result<(), Stopped> {
         let mut stopped = Vec::new();
         for server in servers {
             let Some((rail, mut stop)) = self.stop(now, view, task, server) else {
@@ -233,7 +236,7 @@ impl Engine {
 
     /// The step goes on without these servers.
     fn give_up(&mut self, now: Timestamp, incident: &Incident, lost: &[ServerId], out: &mut Vec<Output>) -> Step {
-        let Some(Chosen { step, servers }) = &incident.chosen else { return Step::Stay(None) };
+        let Some(Chosen { step, servers, .. }) = &incident.chosen else { return Step::Stay(None) };
         let servers = servers.iter().filter(|server| !lost.contains(server)).cloned().collect();
         self.emit(now, EventBody::StepBegun { incident: incident.id.clone(), step: *step, servers }, out);
         Step::Moved

@@ -1,7 +1,7 @@
 //! When a person is told, and who: routes and their tiers, silences, maintenance, quiet hours. A notice that something
 //! holds back is not raised; its deadline is kept, and it is raised then if it is still true.
 
-use skynet_model::incident::{Incident, Notice, NoticeKind, State};
+use skynet_model::incident::{Incident, Notice, NoticeKind, State, Subject};
 use skynet_model::name::{IncidentId, NoticeId};
 use skynet_model::policy::{Quiet, Route, Severity, Target};
 use skynet_model::series::Labels;
@@ -144,6 +144,12 @@ impl Engine {
         let mut story = story::story(incident, scenario.as_deref(), now);
         let mut title = format!("{} on {}, {verb}: {}", incident.scenario, incident.subject, incident.summary);
         let mut labels = incident.labels.clone();
+        if let Subject::Cluster(name) | Subject::Request(name) = &incident.subject {
+            // What a notice without a server is about, for whoever sorts notices by labels.
+            let own = if incident.subject.is_request() { "request" } else { "cluster" };
+            let others = incident.labels.iter().filter(|(label, _)| *label != own);
+            labels = Labels::new(others.chain([(own, name.as_str())]));
+        }
         if let Some(cause) = cause {
             let (what, told) = self.cause_in_words(cause, over);
             title = format!("{} in cluster {}, {what}", cause.scenario, cause.cluster);

@@ -26,6 +26,7 @@ pub(crate) const CATALOGUE: Catalogue = Catalogue {
         &sensor("auth", &[series("auth.failures_per_min", &["ip", "user"], true)]),
         &sensor("cpu", &[series("cpu.busy_ratio", &[], false)]),
         &sensor("disk", &[series("disk.used_ratio", &["mount"], false), series("disk.slow", &["mount"], false)]),
+        &sensor("http", &[series("http.up", &["name"], false)]),
         &sensor("load", &[series("load.one", &[], false)]),
         &sensor("network", &[series("network.errors_total", &["interface"], false)]),
         &sensor("process", &[series("process.cpu_ratio", &["pid"], true)]),

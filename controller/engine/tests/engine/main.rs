@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm, reason = "tests")]
 
 mod approvals;
+mod breach;
 mod catalogue;
 mod conditions;
 mod folds;
@@ -15,6 +16,7 @@ mod rails_fleet;
 mod rails_table;
 mod requests;
 mod restart;
+mod scope;
 mod silences;
 mod steps;
 mod targets;

@@ -161,7 +161,9 @@ fn what_is_wrong_with_a_request_is_said_and_nothing_is_journalled() {
     };
     let error = w.ask_all(asking.clone()).unwrap_err();
     assert!(error.contains("db1 is none of the servers of customer acme"), "{error}");
-    w.ask_all(Asking { servers: vec![server("web1")], ..asking }).unwrap();
+    // A customer who names none asks about all of theirs.
+    w.ask_all(Asking { servers: vec![], ..asking }).unwrap();
+    assert_eq!(w.last().asked.unwrap().servers, ["web1", "web2", "web3"].map(server));
 }
 
 #[test]

@@ -169,6 +169,49 @@ fn a_step_that_none_has_done_is_followed_by_the_next_at_once() {
 }
 
 #[test]
+fn no_more_servers_are_acted_on_at_once_than_the_blast_radius_allows_and_all_have_their_turn() {
+    let text = CALM
+        .replace("disk.tidy", "service.restart")
+        .replace("mount: \"${mount}\"", "unit: x.service")
+        .replace(", pick: 1, order: highest cpu.busy_ratio", "")
+        .replace("mode:", "limits: { blast_radius: 60% }\nmode:");
+    let mut w = world(&text);
+    w.add_with("lb4", &[("role", "lb"), ("cluster", "shop")]);
+    for name in ["lb1", "lb2", "lb3", "lb4"] {
+        w.ends(name, "service.restart", Status::Done, Some(5));
+    }
+    ask(&mut w);
+    // Five servers in the cluster: three at a time.
+    w.run(1);
+    assert_eq!(went_to(&w), ["lb1", "lb2", "lb3"]);
+    let hold = w.last().hold.unwrap();
+    assert_eq!(hold.rail, Rail::BlastRadius);
+    assert!(hold.why.starts_with("lb4: 3 of 5 in cluster shop"), "{}", hold.why);
+    // The hour is full as well; so the last one is given up in the end, and that is said.
+    w.run(6);
+    assert_eq!(w.states(), [State::Acting]);
+    w.pass(700);
+    assert_eq!(w.states(), [State::Escalated]);
+    assert_eq!(w.last().steps[0].reason.as_deref(), Some("it was done on 3 of 4 servers"));
+    assert_eq!(w.last().chosen.unwrap().given_up, [server("lb4")]);
+
+    let fleet = "fleet: f\nrails: { blast_radius_per_hour: 100% }\n---\n";
+    let mut w = world(&format!("{fleet}{}", text.replace("60%", "20%")));
+    for name in ["lb1", "lb2", "lb3"] {
+        w.ends(name, "service.restart", Status::Done, Some(5));
+    }
+    ask(&mut w);
+    let mut most = 0;
+    for _ in 0..25 {
+        w.run(1);
+        most = most.max(w.last().steps.iter().filter(|s| s.outcome.is_none()).count());
+    }
+    assert_eq!(most, 1, "one of four at a time");
+    assert_eq!(went_to(&w), ["lb1", "lb2", "lb3"], "and each has had its turn");
+    assert_eq!(w.states(), [State::Contained]);
+}
+
+#[test]
 fn an_outcome_of_another_server_is_passed_over() {
     let mut w = world(&CALM.replace("pick: 1", "pick: 2"));
     for name in ["lb2", "lb3"] {

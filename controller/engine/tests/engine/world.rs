@@ -16,7 +16,7 @@ use skynet_model::time::{Span, Timestamp};
 use crate::catalogue::CATALOGUE;
 
 pub(crate) const PROFILE: &str =
-    "profile: web\nmatch: { role: web }\nsensors: [auth, cpu, disk, load, network, process, service]\n---\n";
+    "profile: web\nmatch: { role: web }\nsensors: [auth, cpu, disk, http, load, network, process, service]\n---\n";
 
 /// What an action does to a fake server.
 #[derive(Clone, Debug)]
@@ -392,7 +392,7 @@ impl World {
             self.pass(1);
             let names: Vec<String> = self.fakes.keys().cloned().collect();
             for name in names {
-                for sensor in ["auth", "cpu", "disk", "load", "network", "process", "service"] {
+                for sensor in ["auth", "cpu", "disk", "http", "load", "network", "process", "service"] {
                     if self.fakes[&name].connected && !self.fakes[&name].silent.contains(sensor) {
                         self.sweep(&name, sensor, 0);
                     }

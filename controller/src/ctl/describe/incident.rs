@@ -2,6 +2,7 @@
 
 use skynet_model::catalogue::Catalogue;
 use skynet_model::incident::{Incident, StepRecord, Subject};
+use skynet_model::name::ServerId;
 use skynet_model::policy::Mode;
 use skynet_model::series::SeriesKey;
 use skynet_model::time::Timestamp;
@@ -47,6 +48,16 @@ fn header(incident: &Incident, now: Timestamp) -> Page {
         Subject::Cluster(_) | Subject::Fleet(_) | Subject::Request(_) => "About",
     };
     page.field(about, [Ink::Cyan.on(incident.subject.to_string())]);
+    if let Some(asked) = &incident.asked {
+        page.field("Asked", [format!("by {}, on {}", asked.by, names(&asked.servers)).into()]);
+    }
+    if let Some(chosen) = &incident.chosen {
+        let given_up = match chosen.given_up.is_empty() {
+            true => String::new(),
+            false => format!("; given up on {}", names(&chosen.given_up)),
+        };
+        page.field("Chosen", [format!("for step {}: {}{given_up}", chosen.step + 1, names(&chosen.servers)).into()]);
+    }
     page.field("Labels", [or_dash(Some(&labels(incident.labels.iter())))]);
     let mode = match incident.mode {
         Mode::Observe => ", observed only: nothing is done",
@@ -66,6 +77,16 @@ fn header(incident: &Incident, now: Timestamp) -> Page {
         page.field("Taken over", [format!("by {}, {}{comment}", ack.by, instant(ack.at, now)).into()]);
     }
     page
+}
+
+/// The first ten.
+fn names(servers: &[ServerId]) -> String {
+    let named: Vec<&str> = servers.iter().take(10).map(ServerId::as_str).collect();
+    match (named.is_empty(), servers.len().saturating_sub(named.len())) {
+        (true, _) => "no server".to_owned(),
+        (false, 0) => named.join(", "),
+        (false, more) => format!("{} and {more} more", named.join(", ")),
+    }
 }
 
 fn readings(page: &mut Page, incident: &Incident, latest: &[Latest], catalogue: &Catalogue) {
@@ -111,7 +132,11 @@ fn steps(page: &mut Page, incident: &Incident, now: Timestamp) {
         page.paragraph("nothing has been done", 2);
         return;
     }
-    let mut table = Table::new(&["STEP", "ACTION", "PARAMETERS", "RISK", "ISSUED", "OUTCOME", "CURED"]).indent(2);
+    // Steps of what is about one server are done there.
+    let elsewhere = incident.server().is_none();
+    let columns = ["STEP", "SERVER", "ACTION", "PARAMETERS", "RISK", "ISSUED", "OUTCOME", "CURED"];
+    let columns: Vec<&str> = columns.into_iter().filter(|column| elsewhere || *column != "SERVER").collect();
+    let mut table = Table::new(&columns).indent(2);
     let mut notes: Vec<(String, &StepRecord)> = Vec::new();
     for step in &incident.steps {
         let command = &step.command;
@@ -129,8 +154,11 @@ fn steps(page: &mut Page, incident: &Incident, now: Timestamp) {
             (None, Some(_)) => Ink::Yellow.on("not proved yet"),
             (None, None) => "-".into(),
         };
-        table.row([
-            number.clone().into(),
+        let mut row: Vec<Span> = vec![number.clone().into()];
+        if elsewhere {
+            row.push(command.server.as_str().into());
+        }
+        row.extend([
             Ink::Cyan.on(&command.action),
             or_dash(Some(&params(&command.params))),
             risk_word(step.risk).into(),
@@ -138,6 +166,8 @@ fn steps(page: &mut Page, incident: &Incident, now: Timestamp) {
             outcome,
             cured,
         ]);
+        table.row(row);
+        let number = if elsewhere { format!("{number} on {}", command.server) } else { number };
         notes.push((number, step));
     }
     page.table(table);

@@ -44,7 +44,7 @@ pub(in super::super) async fn build(
     printer: &mut Printer,
 ) -> Result<(), Failure> {
     let expires = expiry(asked)?;
-    let Checked { files, result } = Checked::read(asked.dir, catalogue)?;
+    let Checked { files, result, .. } = Checked::read(asked.dir, catalogue)?;
     let policy = match result {
         Ok(policy) => policy,
         Err(mistakes) => return Err(tell(&mistakes, &files, output, printer)),

@@ -2,10 +2,11 @@
 //! after a mistake, so that all of them are found.
 
 mod calls;
+mod servers;
 
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, SourceInfo, operators};
 
-use super::functions::{FUNCTIONS, FunctionKind, FunctionSpec, function};
+use super::functions::function;
 use super::program::{self, Op};
 use super::scan::{Lexeme, Token};
 use super::{ConditionError, SeriesRef, Slot, TextTest};
@@ -63,8 +64,15 @@ fn lower_as(
     }
     let parsed = cel::parser::Parser::default().parse_with_source_info(source);
     let (root, info) = parsed.map_err(|e| vec![syntax_error(source, tokens, &e)])?;
-    let mut lowering =
-        Lowering { tokens, info: &info, catalogue, slots: Vec::new(), ops: Vec::new(), errors: Vec::new() };
+    let mut lowering = Lowering {
+        tokens,
+        info: &info,
+        catalogue,
+        slots: Vec::new(),
+        ops: Vec::new(),
+        errors: Vec::new(),
+        inside: false,
+    };
     of(&mut lowering, &root);
     if lowering.errors.is_empty() && !program::fits(&lowering.ops) {
         lowering.errors.push(error(0, "the condition is nested too deep: split the scenario".to_owned()));
@@ -108,6 +116,8 @@ struct Lowering<'a> {
     slots: Vec<Slot>,
     ops: Vec<Op>,
     errors: Vec<ConditionError>,
+    /// Whether this is what a `servers.` function asks of each server.
+    inside: bool,
 }
 
 impl Lowering<'_> {
@@ -430,12 +440,6 @@ impl Lowering<'_> {
         Kind::Truth
     }
 
-    /// Functions of many servers: their calls will be lowered to slots of their own here.
-    fn unsupported(&mut self, spec: &FunctionSpec, start: usize) -> Kind {
-        let message = format!("`{}` (conditions over many servers) is not supported by this release", spec.name);
-        self.fail(start, message, None)
-    }
-
     fn method(&mut self, call: &CallExpr, target: &IdedExpr, e: &IdedExpr) -> Kind {
         let start = self.start(e);
         if call.func_name == "where" {
@@ -445,15 +449,7 @@ impl Lowering<'_> {
             });
         }
         if matches!(&target.expr, Expr::Ident(name) if name == "servers") {
-            let name = format!("servers.{}", call.func_name);
-            return match function(&name) {
-                Some(spec) => self.unsupported(spec, start),
-                None => {
-                    let fleet = FUNCTIONS.iter().filter(|f| f.kind == FunctionKind::Fleet);
-                    let suggestion = nearest(&name, fleet.map(|f| f.name));
-                    self.fail(start, format!("unknown function `{name}`"), suggestion)
-                }
-            };
+            return self.servers(call, e);
         }
         // Point at the method's own name, which stands before its bracket.
         let own = self.token(e.id).and_then(|i| i.checked_sub(1)).and_then(|i| self.tokens.get(i));

@@ -1,5 +1,7 @@
 //! The lowered form: postfix over numbers, with truth as 1, 0 and NaN.
 
+pub(super) mod bounds;
+
 /// Most values held at once; deeper programs are refused when they are built.
 pub(super) const MAX_STACK: usize = 64;
 
@@ -29,7 +31,7 @@ pub(super) enum Op {
 
 impl Op {
     /// How many values it takes.
-    fn takes(self) -> usize {
+    pub(super) fn takes(self) -> usize {
         match self {
             Self::Const(_) | Self::Slot(_) => 0,
             Self::Neg | Self::Not => 1,

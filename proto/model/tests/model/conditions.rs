@@ -172,10 +172,6 @@ fn all_mistakes_of_a_condition_are_told_with_their_places() {
         ("load.one == true", "@12 a number is compared with true or false: write `== 1` or `== 0`"),
         ("!load.one", "@1 what follows `!` must be true or false, this is a number: compare it, like `... > 0`"),
         ("true ? 1 : false", "@11 `a ? b : c` needs two numbers or two conditions after `?`"),
-        (
-            "servers.share(load.one > 1) > 0.5",
-            "@0 `servers.share` (conditions over many servers) is not supported by this release",
-        ),
         ("servers.shar(load.one > 1) > 0.5", "@0 unknown function `servers.shar` (servers.share)"),
         ("absnt(load.one)", "@0 unknown function `absnt` (absent)"),
         ("absent(load.one + 1)", "@7 a series name must stand here, like `disk.used_ratio`"),

@@ -10,5 +10,6 @@ mod hostile;
 mod policies;
 mod random;
 mod schema;
+mod shipped;
 mod signatures;
 mod signers;

@@ -47,7 +47,7 @@ impl Side {
             let bundle = read_bundle(source)?;
             return Self::of_bundle(format!("{name} (v{})", bundle.version), false, &bundle, catalogue);
         }
-        let Checked { files, result } = Checked::read(source, catalogue)?;
+        let Checked { files, result, .. } = Checked::read(source, catalogue)?;
         match result {
             Ok(policy) => Ok(Self { name, current: false, policy }),
             Err(mistakes) => match tell(&mistakes, &files, Output::Table, printer) {

@@ -280,7 +280,7 @@ impl Instance {
 
     /// Checks `label.x`.
     fn check_texts(&self, condition: &Condition, node: &Node, report: &mut Report<'_>) {
-        for slot in condition.slots() {
+        for slot in all_slots(condition) {
             if let Slot::Text(TextTest { of_server: false, label, .. }) = slot
                 && !self.has(label)
             {

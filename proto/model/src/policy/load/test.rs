@@ -352,7 +352,7 @@ impl Context<'_> {
             let profiles: Vec<&str> = policy.profiles_for(labels).into_iter().map(|(name, _)| name).collect();
             if policy.sensors_for(labels).iter().all(|used| used.sensor != sensor.name) {
                 let message = match profiles.as_slice() {
-                    [] => format!("{server} runs no sensors at all: no profile's `match` fits its labels{labels}"),
+                    [] => format!("{server} runs no sensors at all: no profile's `match` fits its labels {labels}"),
                     [one] => {
                         format!("{server} has no `{}`: its profile `{one}` runs no `{}` sensor", key.name, sensor.name)
                     }
