@@ -107,7 +107,7 @@ fn failures<'l>(lines: impl Iterator<Item = &'l str>) -> Counts {
 
 impl Auth {
     /// What the file has more than at the last sweep; the first one only looks where its end is.
-    fn from_file(&mut self, host: &Arc<dyn Host>, path: &str, size: u64) -> Result<(), SensorError> {
+    fn read_file(&mut self, host: &Arc<dyn Host>, path: &str, size: u64) -> Result<(), SensorError> {
         // A file that has shrunk was put away and begun anew.
         let begin = self.read.map(|read| if size < read { 0 } else { read });
         self.read = Some(size);
@@ -127,7 +127,7 @@ impl Auth {
         for path in FILES {
             match host.file_stat(Path::new(path)) {
                 Ok(stat) => {
-                    self.from_file(host, path, stat.size)?;
+                    self.read_file(host, path, stat.size)?;
                     let now = host.boot_ms();
                     while self.found.front().is_some_and(|(at, _)| now - at > MINUTE) {
                         self.found.pop_front();
@@ -220,7 +220,7 @@ Nov  1 03:14:21 web1 sshd[7]: Failed password for root from nowhere port 1 ssh2
         };
         let host: Arc<dyn Host> = Arc::new(proxy);
         let mut auth = Auth { keys: BTreeMap::new(), read: None, found: VecDeque::new() };
-        let mut sweep = |auth: &mut Auth| {
+        let sweep = |auth: &mut Auth| {
             let mut out = Sample::new();
             auth.sweep(&host, &mut out).unwrap();
             out.iter().map(|(key, value)| format!("{key} {value}")).collect::<Vec<_>>()
