@@ -39,7 +39,7 @@ mode: enforce
 respond:
   - do: script.run
     with: { script: mend }
-    target: { where: { role: lb }, pick: 1, order: highest load.1m }
+    target: { where: { role: lb }, pick: 1, order: highest load.one }
     verify_within: 40s
 ---
 request: fix
