@@ -1,7 +1,7 @@
 //! What comes into the core, and what goes back.
 
-use skynet_model::command::{LedgerEntry, Outcome};
 use skynet_engine::Asking;
+use skynet_model::command::{LedgerEntry, Outcome};
 use skynet_model::name::{IncidentId, NoticeId, ServerId};
 use skynet_model::policy::Match;
 use skynet_model::series::Labels;

@@ -59,7 +59,9 @@ pub(super) async fn run(link: &mut Link, args: &RequestArgs, printer: &mut Print
     let (Some(events), Some(wait)) = (events, wait) else { return Ok(()) };
     match tokio::time::timeout(wait.std(), follow(events, &made, args.output, printer)).await {
         Ok(result) => result,
-        Err(_) => Err(Failure::Failed(format!("it is not over after {wait}; `skynetctl get incidents` shows how it is"))),
+        Err(_) => {
+            Err(Failure::Failed(format!("it is not over after {wait}; `skynetctl get incidents` shows how it is")))
+        }
     }
 }
 
@@ -123,7 +125,10 @@ mod tests {
             servers: (0..12).map(|i| format!("web{i}")).collect(),
         };
         let text = page("unblock", &made).render(false);
-        assert!(text.starts_with("unblock is asked for on web0, ") && text.contains("web9 and 2 more\ni-1\n"), "{text}");
+        assert!(
+            text.starts_with("unblock is asked for on web0, ") && text.contains("web9 and 2 more\ni-1\n"),
+            "{text}"
+        );
     }
 
     #[test]

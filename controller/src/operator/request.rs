@@ -23,16 +23,20 @@ pub(super) fn order(request: v1::RequestRequest, by: String) -> Result<Order, St
     let bad = |text: String| Status::invalid_argument(text);
     let v1::RequestRequest { request, parameters, servers, selector, customer } = request;
     let pairs = parameters.iter().chain(&selector);
-    let longest = pairs.flat_map(|(name, value)| [name.len(), value.len()]).chain([request.len(), customer.len()]).max();
+    let longest =
+        pairs.flat_map(|(name, value)| [name.len(), value.len()]).chain([request.len(), customer.len()]).max();
     if servers.len() > MAX_NAMES || parameters.len() > MAX_PAIRS || selector.len() > MAX_PAIRS {
-        return Err(bad(format!("at most {MAX_NAMES} servers, {MAX_PAIRS} parameters and {MAX_PAIRS} labels are taken")));
+        return Err(bad(format!(
+            "at most {MAX_NAMES} servers, {MAX_PAIRS} parameters and {MAX_PAIRS} labels are taken"
+        )));
     }
     if longest.is_some_and(|longest| longest > MAX_TEXT) {
         return Err(bad(format!("a name or text of the request has more than {MAX_TEXT} bytes")));
     }
     if servers.is_empty() && selector.is_empty() && customer.is_empty() {
-        return Err(bad("say for which servers: --server web1, --where role=web, or --customer acme for all of theirs"
-            .to_owned()));
+        return Err(bad(
+            "say for which servers: --server web1, --where role=web, or --customer acme for all of theirs".to_owned(),
+        ));
     }
     let servers: Result<Vec<ServerId>, _> = servers.iter().map(|name| ServerId::new(name)).collect();
     let asking = Asking {

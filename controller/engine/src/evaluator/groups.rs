@@ -178,7 +178,14 @@ impl Group {
     }
 
     /// Evaluates the conditions. Says whether the members' sweeps have to be counted anew.
-    fn evaluate(&mut self, number: u32, rule: &Rule, now: Timestamp, found: &mut Vec<Signal>, timers: &mut Timers) -> bool {
+    fn evaluate(
+        &mut self,
+        number: u32,
+        rule: &Rule,
+        now: Timestamp,
+        found: &mut Vec<Signal>,
+        timers: &mut Timers,
+    ) -> bool {
         let Some(many) = &rule.many else { return false };
         let before = (self.when, self.clear);
         self.when = self.truth(many, &many.when);

@@ -110,7 +110,14 @@ pub(crate) struct Said {
 
 impl Server {
     /// Evaluates a member, and says so when what it says has changed.
-    pub(super) fn measure(&mut self, i: u32, instance: &mut Instance, rule: &Rule, pass: &mut Pass<'_>, tick: Option<Tick>) {
+    pub(super) fn measure(
+        &mut self,
+        i: u32,
+        instance: &mut Instance,
+        rule: &Rule,
+        pass: &mut Pass<'_>,
+        tick: Option<Tick>,
+    ) {
         let Some(many) = &rule.many else { return };
         if instance.measures.len() != many.measures.len() {
             instance.measures = vec![f64::NAN; many.measures.len()].into_boxed_slice();

@@ -87,12 +87,8 @@ impl Rule {
     fn new(scenario: Arc<Scenario>, retired: bool) -> Self {
         if let (Scope::Cluster | Scope::Fleet, Some(when)) = (scenario.scope, &scenario.when) {
             let (many, slots, joined) = Many::new(&scenario, when);
-            let when = Part {
-                condition: Condition::unknown(),
-                slots: 0..joined,
-                absents: Vec::new(),
-                ephemerals: Vec::new(),
-            };
+            let when =
+                Part { condition: Condition::unknown(), slots: 0..joined, absents: Vec::new(), ephemerals: Vec::new() };
             let (many, verify) = (Some(Box::new(many)), Vec::new());
             return Self { scenario, retired, slots, folds: Vec::new(), when, clear: None, verify, many, asked: false };
         }

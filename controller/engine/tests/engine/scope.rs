@@ -108,7 +108,11 @@ fn what_is_not_cured_is_told_once_for_the_cluster() {
     assert_eq!(notices.len(), 1);
     assert!(notices[0].title.contains("web-tier-down on cluster shop"), "{}", notices[0].title);
     assert!(notices[0].server.is_none());
-    assert!(notices[0].story.contains("Tried on lb2, step 1 (service.restart unit=haproxy.service)"), "{}", notices[0].story);
+    assert!(
+        notices[0].story.contains("Tried on lb2, step 1 (service.restart unit=haproxy.service)"),
+        "{}",
+        notices[0].story
+    );
     for name in ["web1", "web2", "web3"] {
         w.set(name, UP, 1.0);
     }
@@ -317,7 +321,8 @@ fn servers_that_are_worked_on_do_not_count() {
 
 #[test]
 fn clear_and_settle_are_the_groups() {
-    let text = TIER.replace("for: 5s", "clear: servers.share(http.up == 1) > 0.9\nsettle: 6s").replace("enforce", "observe");
+    let text =
+        TIER.replace("for: 5s", "clear: servers.share(http.up == 1) > 0.9\nsettle: 6s").replace("enforce", "observe");
     let mut w = tier(&text, 4);
     for name in ["web1", "web2"] {
         w.set(name, UP, 0.0);
@@ -503,7 +508,10 @@ fn readings_that_change_no_answer_are_not_told_to_the_engine() {
 
 #[test]
 fn both_kinds_of_scenarios_stand_side_by_side() {
-    let text = format!("{}---\nscenario: hot\nwhen: load.one > 8\nmode: observe\n", watching("cluster", "servers.count(load.one > 8) > 1"));
+    let text = format!(
+        "{}---\nscenario: hot\nwhen: load.one > 8\nmode: observe\n",
+        watching("cluster", "servers.count(load.one > 8) > 1")
+    );
     let mut w = cluster(&text, 3);
     for name in ["web1", "web2"] {
         w.set(name, "load.one", 9.0);

@@ -64,8 +64,15 @@ fn lower_as(
     }
     let parsed = cel::parser::Parser::default().parse_with_source_info(source);
     let (root, info) = parsed.map_err(|e| vec![syntax_error(source, tokens, &e)])?;
-    let mut lowering =
-        Lowering { tokens, info: &info, catalogue, slots: Vec::new(), ops: Vec::new(), errors: Vec::new(), inside: false };
+    let mut lowering = Lowering {
+        tokens,
+        info: &info,
+        catalogue,
+        slots: Vec::new(),
+        ops: Vec::new(),
+        errors: Vec::new(),
+        inside: false,
+    };
     of(&mut lowering, &root);
     if lowering.errors.is_empty() && !program::fits(&lowering.ops) {
         lowering.errors.push(error(0, "the condition is nested too deep: split the scenario".to_owned()));

@@ -101,7 +101,11 @@ impl Evaluator {
             let (Summed::Servers(aggregate, measure), Some(source)) = (slot, source) else { continue };
             let name = shown(*aggregate);
             let mut say = |labels: &[(&str, &str)], value: f64| {
-                readings.push(Reading { series: SeriesKey::new(name, labels.iter().copied()), value, time: self.heard });
+                readings.push(Reading {
+                    series: SeriesKey::new(name, labels.iter().copied()),
+                    value,
+                    time: self.heard,
+                });
             };
             if low == high {
                 say(&[("of", &source)], low);
@@ -183,7 +187,6 @@ impl Evaluator {
         self.groups.kept.clear();
         self.gather(now, timers);
     }
-
 }
 
 /// What is asked by each aggregate of a condition, by slot.

@@ -35,7 +35,8 @@ impl Lowering<'_> {
             return self.fail(start, format!("unknown function `{name}`"), suggestion);
         };
         if self.inside {
-            let message = format!("`{name}` cannot stand within another `{PREFIX}` function: it would look at one server");
+            let message =
+                format!("`{name}` cannot stand within another `{PREFIX}` function: it would look at one server");
             return self.fail(start, message, None);
         }
         let [arg] = call.args.as_slice() else {
