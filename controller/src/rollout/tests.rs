@@ -146,11 +146,8 @@ impl Fleet {
             let harm = self.harm.filter(|(_, from)| wave >= *from).map(|(harm, _)| harm);
             match self.state.order(&id, self.runs.get(&id).copied()) {
                 Some(Order::Push(2)) if harm == Some(Harm::Silent) => {}
-                Some(Order::Push(2)) if harm == Some(Harm::Refuses) => {
-                    if seen.error.is_none() {
-                        self.takes(&id, 2, Some("no"));
-                    }
-                }
+                Some(Order::Push(2)) if harm == Some(Harm::Refuses) && seen.error.is_some() => {}
+                Some(Order::Push(2)) if harm == Some(Harm::Refuses) => self.takes(&id, 2, Some("no")),
                 Some(Order::Push(2)) if self.hurt.contains(&id) => {}
                 Some(Order::Push(version)) => {
                     self.takes(&id, version, None);

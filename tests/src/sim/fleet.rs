@@ -41,7 +41,7 @@ impl Rails {
     /// One of six, by the seed.
     #[must_use]
     pub fn of(seed: u64) -> Self {
-        Self { radius: [5, 10, 20][(seed % 3) as usize], brake: seed % 2 == 0 }
+        Self { radius: [5, 10, 20][(seed % 3) as usize], brake: seed.is_multiple_of(2) }
     }
 
     /// How many servers that is: by hand, not by the engine's arithmetic.
