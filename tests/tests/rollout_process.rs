@@ -1,6 +1,6 @@
 //! Rollouts and labels with real processes: a controller, three agents, skynetctl.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use skynet_model::event::EventBody;
@@ -105,7 +105,7 @@ async fn describe(stage: &Stage, server: &str) -> Value {
 
 /// Waits until a server's description is like this; gives how long that took.
 async fn until(stage: &Stage, server: &str, what: &str, limit: Duration, fits: impl Fn(&Value) -> bool) -> Duration {
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     loop {
         let now = describe(stage, server).await;
         if fits(&now) {
@@ -183,7 +183,7 @@ async fn operators_pause_resume_and_roll_back() {
     let (text, code) = ctl(&stage, &["policy", "pause"]);
     assert!(code == 0 && text.contains("no further wave begins"), "{text}");
     all_take(&mut log, 2, 1).await;
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     loop {
         let now = status(&stage);
         // Its time is over, the gate has passed, and still it waits.
@@ -222,7 +222,7 @@ async fn an_agent_that_is_killed_twice_under_a_new_policy_goes_back_alone_and_th
         let before = starts();
         stage.kill_agent(&canary);
         stage.start_agent(&canary).unwrap();
-        let began = Instant::now();
+        let began = tokio::time::Instant::now();
         while starts() == before {
             assert!(began.elapsed() < PATIENCE, "{}", stage.log_tails());
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -252,7 +252,7 @@ async fn an_agent_that_is_killed_twice_under_a_new_policy_goes_back_alone_and_th
 async fn labels_change_what_a_server_runs_within_a_second_and_outlive_a_restart() {
     let (mut stage, _log) = up().await;
     assert!(!has_series(&describe(&stage, "web1").await, "cpu."));
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     let (text, code) = ctl(&stage, &["server", "label", "web1", "kind=special", "tier-"]);
     assert!(code == 0 && text.contains("kind=\"special\"") && text.contains("`tier` was not there"), "{text}");
     let limit = Duration::from_secs(5);
@@ -275,7 +275,7 @@ async fn labels_change_what_a_server_runs_within_a_second_and_outlive_a_restart(
     let file = stage.dir().join("web1.log");
     let ended = || std::fs::read_to_string(&file).unwrap().contains("sensors=1");
     until(&stage, "web1", "back", PATIENCE, |s| s["connected"] == true).await;
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     while !ended() {
         assert!(began.elapsed() < PATIENCE, "{}", stage.log_tails());
         tokio::time::sleep(Duration::from_millis(20)).await;
