@@ -1,6 +1,6 @@
 //! A window over one series: the samples of the last while, as much of them as its function needs.
 //!
-//! A sample costs the same however long the window is, and a window has about [`BUCKETS`](ring::BUCKETS) buckets at most:
+//! A sample costs the same however long the window is, and a window has about [`BUCKETS`] buckets at most:
 //! samples that are closer together than a bucket is long enter and leave together.
 
 mod ring;
