@@ -26,6 +26,9 @@ pub(super) struct Task<'a> {
     pub(super) params: &'a Params,
 }
 
+/// A server that a step cannot be done on now, and what stops it.
+type Stopped = (ServerId, (Rail, Stop));
+
 impl Task<'_> {
     /// `step 2 (process.signal pid=12)`.
     fn in_words(&self) -> String {
@@ -108,7 +111,7 @@ impl Engine {
         task: &Task<'_>,
         servers: &[ServerId],
         out: &mut Vec<Output>,
-    ) -> Result<(), Vec<(ServerId, (Rail, Stop))>> {
+    ) -> Result<(), Vec<Stopped>> {
         let mut stopped = Vec::new();
         for server in servers {
             let Some((rail, mut stop)) = self.stop(now, view, task, server) else {
