@@ -43,7 +43,8 @@ else
 endif
 
 test-full: test ## long runs: 10,000 seeds, hostile input, licences and bans; minutes each
-	SKYNET_SEEDS=10000 cargo test -p skynet-tests --test simulation --locked -- --nocapture
+	SKYNET_SEEDS=10000 SKYNET_FLEET_SEEDS=1000 cargo test -p skynet-tests --test simulation --locked -- --nocapture
+	SKYNET_ROLLOUT_SEEDS=1000 cargo test -p skynet-tests --test rollout --locked -- --nocapture
 	SKYNET_HOSTILE_COMMANDS=1000000 cargo test -p skynet-tests --test hostile_controller --locked -- --nocapture
 	$(MAKE) fuzz
 	cargo deny --version 2>/dev/null | grep -q ' $(DENY_VERSION)$$' || cargo install --locked cargo-deny@$(DENY_VERSION)

@@ -11,6 +11,7 @@ mod view;
 mod agents;
 mod orders;
 mod rolling;
+mod standing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub use desk::{Desk, Sensor, Sensors};
 pub use input::{Answer, FromAgent, Handle, Hello, INPUTS, Input, Order, Refused, SessionInput, Steer, System};
 pub use link::{Link, OUTBOX, Outgoing};
 pub use rolling::health;
+pub use standing::Standing;
 pub use view::{Notices, Server, Told, View};
 
 /// How long after a failed journal write the next is tried.
@@ -153,6 +155,7 @@ impl Core {
         if let Some(active) = core.parts.policies.current().cloned() {
             (core.parts.activated)(&active);
             let policy = Arc::clone(&active.candidate.policy);
+            core.term(now, &active);
             core.engine.set_policy(now, active.candidate.version, policy, &mut core.out);
         }
         for (server, labels) in core.parts.labels.clone() {
@@ -398,11 +401,19 @@ impl Core {
         }
     }
 
+    /// How long the policy holds that is put in force next.
+    fn term(&mut self, now: Timestamp, active: &Active) {
+        let (version, expires) = (active.candidate.version, active.candidate.expires);
+        let term = EngineInput::Term { version, activated: active.activated, expires };
+        self.engine.handle(now, term, &mut self.out);
+    }
+
     fn activate(&mut self, candidate: Arc<Candidate>, by: String) {
         let now = (self.parts.clock)();
         let active = self.parts.policies.activate(candidate, now, by);
         (self.parts.activated)(&active);
         let policy = Arc::clone(&active.candidate.policy);
+        self.term(now, &active);
         self.engine.set_policy(now, active.candidate.version, policy, &mut self.out);
         self.drain_out(now);
         self.pushes = self.servers.iter().filter(|(_, s)| s.connected()).map(|(id, _)| id.clone()).collect();

@@ -4,6 +4,7 @@
 //! data: it reaches the terminal only through [`page`] and [`clean()`].
 
 pub mod age;
+mod approve;
 mod args;
 mod clean;
 mod clock;
@@ -17,12 +18,15 @@ mod folder;
 mod get;
 mod link;
 mod logs;
+mod maintenance;
 mod operate;
 pub mod page;
 mod policy;
 mod print;
 mod query;
 mod request;
+mod server;
+mod silence;
 mod store;
 mod tree;
 pub mod words;
@@ -33,7 +37,7 @@ use std::process::ExitCode;
 use skynet_model::catalogue::Catalogue;
 
 pub use args::Args;
-use args::{Command, PolicyCommand, StoreCommand};
+use args::{Command, PolicyCommand, ServerCommand, StoreCommand};
 pub use clean::clean;
 use link::Link;
 use print::Printer;
@@ -128,10 +132,30 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
         Command::Policy(PolicyCommand::Push { source, version, insecure_unsigned, output }) => {
             policy::push(&socket, &source, version, insecure_unsigned, catalogue, output, printer).await
         }
+        Command::Policy(PolicyCommand::Status { watch, all, output }) => {
+            policy::status::run(&mut Link::open(&socket).await?, watch, all, output, printer).await
+        }
+        Command::Policy(PolicyCommand::Pause { output }) => {
+            policy::rollout::pause(&mut Link::open(&socket).await?, true, output, printer).await
+        }
+        Command::Policy(PolicyCommand::Resume { output }) => {
+            policy::rollout::pause(&mut Link::open(&socket).await?, false, output, printer).await
+        }
+        Command::Policy(PolicyCommand::Rollback { reason, output }) => {
+            policy::rollout::roll_back(&mut Link::open(&socket).await?, &reason, output, printer).await
+        }
+        Command::Server(ServerCommand::Label { server, labels, output }) => {
+            server::label(&mut Link::open(&socket).await?, &server, &labels, output, printer).await
+        }
         Command::Request(args) => request::run(&mut Link::open(&socket).await?, &args, printer).await,
         Command::Ack { incident, comment, output } => {
             operate::acknowledge(&mut Link::open(&socket).await?, &incident, &comment, output, printer).await
         }
+        Command::Approve { incident, comment, output } => {
+            approve::run(&mut Link::open(&socket).await?, &incident, &comment, output, printer).await
+        }
+        Command::Silence(what) => silence::run(&mut Link::open(&socket).await?, what, printer).await,
+        Command::Maintenance(what) => maintenance::run(&mut Link::open(&socket).await?, what, printer).await,
         Command::Halt { reason, output } => {
             operate::halt(&mut Link::open(&socket).await?, &reason, output, printer).await
         }

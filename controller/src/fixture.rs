@@ -55,6 +55,7 @@ pub(crate) static CATALOGUE: Catalogue = Catalogue { sensors: &[&PROBE], actions
 /// Over 10 is fixed; over 100 (`respond` is empty) is for people.
 pub(crate) const POLICY: &str = r#"
 fleet: demo
+rollout: { waves: [100%], soak: 0s }
 ---
 profile: all
 match: { role: web }

@@ -11,6 +11,7 @@ mod replay;
 mod request;
 mod rollout;
 mod socket;
+mod standing;
 mod store;
 
 use std::pin::Pin;
@@ -164,8 +165,14 @@ impl OperatorService for Operator {
             "incidents" => self.ask(move |view| documents::incidents(view, all, limit)).await?,
             "policies" => self.ask(move |view| documents::policies(view, limit)).await?,
             "notices" => self.ask(move |view| documents::notices(view, limit)).await?,
+            "approvals" => self.ask(move |view| standing::approvals(view, limit)).await?,
+            "silences" => self.ask(move |view| standing::silences(view, limit)).await?,
+            "maintenance" => self.ask(move |view| standing::maintenance(view, limit)).await?,
             other => {
-                let text = format!("`{}` is not servers, incidents, policies or notices", other.escape_debug());
+                let text = format!(
+                    "`{}` is not servers, incidents, policies, notices, approvals, silences or maintenance",
+                    other.escape_debug()
+                );
                 return Err(Status::invalid_argument(text));
             }
         };
@@ -314,6 +321,40 @@ impl OperatorService for Operator {
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::Document>, Status> {
         let by = operator(&request)?;
         self.order(Order::Resume { by }).await
+    }
+
+    async fn approve(&self, request: Request<v1::ApproveRequest>) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        self.order(standing::approve(request.into_inner(), by)?).await
+    }
+
+    async fn add_silence(&self, request: Request<v1::AddSilenceRequest>) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        self.order(standing::silence(request.into_inner(), by)?).await
+    }
+
+    async fn expire_silence(
+        &self,
+        request: Request<v1::ExpireSilenceRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        self.order(standing::expire_silence(request.into_inner(), by)?).await
+    }
+
+    async fn start_maintenance(
+        &self,
+        request: Request<v1::StartMaintenanceRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        self.order(standing::start_maintenance(request.into_inner(), by)?).await
+    }
+
+    async fn end_maintenance(
+        &self,
+        request: Request<v1::EndMaintenanceRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let by = operator(&request)?;
+        self.order(standing::end_maintenance(request.into_inner(), by)?).await
     }
 
     async fn query(&self, request: Request<v1::QueryRequest>) -> Result<Response<v1::QueryAnswer>, Status> {

@@ -45,6 +45,8 @@ pub struct Candidate {
     pub version: u64,
     /// SHA-256 of the bundle, hex.
     pub digest: String,
+    /// When its actions stop.
+    pub expires: Timestamp,
     /// The bundle.
     pub bytes: Vec<u8>,
     /// Its signatures as they came, armored: agents check them for themselves.
@@ -129,7 +131,8 @@ impl Terms {
         })?;
         self.trust.enough(&signers, policy.fleet.signers).map_err(unsigned)?;
         let digest = Bundle::digest(&bytes);
-        Ok(Candidate { version: bundle.version, digest, bytes, signatures, signers, policy: Arc::new(policy) })
+        let (version, expires) = (bundle.version, bundle.expires);
+        Ok(Candidate { version, digest, expires, bytes, signatures, signers, policy: Arc::new(policy) })
     }
 }
 
@@ -323,6 +326,7 @@ impl Policies {
             if let Err(error) = std::fs::remove_file(&path) {
                 tracing::debug!("cannot delete {}: {error}", path.display());
             }
+            signatures::remove(&self.folder, old.version, &old.digest);
         }
     }
 

@@ -99,10 +99,56 @@ impl OperatorService for Script {
         document(r#"{"version":42}"#)
     }
 
+    async fn pause_rollout(&self, request: Request<v1::PauseRolloutRequest>) -> Answer<v1::Document> {
+        self.note(format!("paused {}", request.into_inner().paused));
+        document(r#"{"version":2,"rollout":"paused"}"#)
+    }
+
+    async fn roll_back(&self, request: Request<v1::RollBackRequest>) -> Answer<v1::Document> {
+        self.note(format!("rollback {:?}", request.into_inner().reason));
+        document(r#"{"version":2,"rollout":"rolled_back"}"#)
+    }
+
+    async fn label_server(&self, request: Request<v1::LabelServerRequest>) -> Answer<v1::Document> {
+        let request = request.into_inner();
+        self.note(format!("label {} {:?} {:?}", request.server, request.set, request.remove));
+        document(r#"{"server":"web1","labels":{"role":"web"},"changed":true,"missing":["tier"]}"#)
+    }
+
     async fn acknowledge(&self, request: Request<v1::AcknowledgeRequest>) -> Answer<v1::Document> {
         let request = request.into_inner();
         self.note(format!("ack {} {:?}", request.incident, request.comment));
         document(INCIDENT)
+    }
+
+    async fn request(&self, request: Request<v1::RequestRequest>) -> Answer<v1::Document> {
+        self.note(format!("{:?}", request.into_inner()));
+        document("{}")
+    }
+
+    async fn approve(&self, request: Request<v1::ApproveRequest>) -> Answer<v1::Document> {
+        self.note(format!("{:?}", request.into_inner()));
+        document("{}")
+    }
+
+    async fn add_silence(&self, request: Request<v1::AddSilenceRequest>) -> Answer<v1::Document> {
+        self.note(format!("{:?}", request.into_inner()));
+        document("{}")
+    }
+
+    async fn expire_silence(&self, request: Request<v1::ExpireSilenceRequest>) -> Answer<v1::Document> {
+        self.note(format!("{:?}", request.into_inner()));
+        document("{}")
+    }
+
+    async fn start_maintenance(&self, request: Request<v1::StartMaintenanceRequest>) -> Answer<v1::Document> {
+        self.note(format!("{:?}", request.into_inner()));
+        document("{}")
+    }
+
+    async fn end_maintenance(&self, request: Request<v1::EndMaintenanceRequest>) -> Answer<v1::Document> {
+        self.note(format!("{:?}", request.into_inner()));
+        document("{}")
     }
 
     async fn halt(&self, request: Request<v1::HaltRequest>) -> Answer<v1::Document> {
@@ -482,7 +528,7 @@ fn checking_and_explaining_need_no_controller() {
     let (dir, nowhere) = (policy(&[("a.yaml", GOOD)]), Path::new("/nonexistent/operator.sock"));
     let ran = run(nowhere, &["policy", "check", dir.path().to_str().unwrap()]);
     assert_eq!(ran.code, 0, "{}", ran.out);
-    assert_eq!(ran.out, "no mistakes in 1 file: fleet shop, 0 profiles, 1 scenario, 0 scripts, 0 routes\n");
+    assert_eq!(ran.out, "no mistakes in 1 file: fleet shop, 0 profiles, 1 scenario, 0 scripts, 0 routes, 0 tests\n");
     assert_eq!(run(nowhere, &["policy", "check", dir.path().to_str().unwrap(), "-o", "json"]).out, "[]\n");
     assert_eq!(run(nowhere, &["policy", "check", "/nonexistent"]).code, 1);
     assert!(run(nowhere, &["explain", "function", "absent"]).out.contains("absent(x)"));

@@ -6,6 +6,7 @@
 mod agent;
 mod agents;
 mod condition;
+mod conditions;
 mod controller;
 mod day;
 mod engine;
@@ -29,6 +30,8 @@ pub(crate) type Measure = fn(&mut Bench) -> anyhow::Result<()>;
 const FIGURES: &[(&str, Measure)] = &[
     ("condition", condition::measure),
     ("engine", engine::measure),
+    ("conditions", conditions::by_kind),
+    ("scenarios", conditions::by_number),
     ("history", history::measure),
     ("controller", controller::measure),
     ("series", series::measure),

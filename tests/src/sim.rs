@@ -5,13 +5,17 @@
 //! what was under way when a session ends), the journal's disk (appends that fail for a while), crashes of either side.
 
 mod check;
+mod fleet;
 pub mod host;
 mod node;
 mod rng;
+mod rollout;
 mod server;
 mod world;
 
+pub use fleet::{Figures, Fleet, Rails};
 pub use rng::Rng;
+pub use rollout::{Bad, Course, Rollout, policy as rollout_policy};
 pub use world::{Report, World};
 
 /// The policy of a version: every second one has another text of two scenarios.

@@ -22,6 +22,7 @@ sensors: [{ cpu: { every: 250ms } }, { load: { every: 250ms } }]
 
 const SECOND: &str = r#"
 fleet: demo
+rollout: { waves: [100%], soak: 0s }
 ---
 profile: all
 match: { demo: "yes" }

@@ -3,6 +3,7 @@
 //! What must never enter: retry, limits, the envelope, the ledger. They are `actor`'s. Siblings never import each other.
 
 mod files_delete;
+mod firewall;
 mod journal_vacuum;
 mod process_signal;
 mod script_run;
@@ -21,6 +22,8 @@ use crate::host::{Exec, ExecOutput, Host, HostError};
 /// Every action, in order of name.
 const TABLE: &[(&ActionSpec, &dyn Action)] = &[
     (&files_delete::SPEC, &files_delete::FilesDelete),
+    (&firewall::BLOCK, &firewall::Block),
+    (&firewall::UNBLOCK, &firewall::Unblock),
     (&journal_vacuum::SPEC, &journal_vacuum::JournalVacuum),
     (&process_signal::SPEC, &process_signal::ProcessSignal),
     (&script_run::SPEC, &script_run::ScriptRun),

@@ -11,6 +11,8 @@ pub mod host;
 pub mod ledger;
 mod mounts;
 mod probe;
+#[cfg(test)]
+mod proxy;
 pub mod runner;
 pub mod sensors;
 

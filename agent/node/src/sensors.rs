@@ -3,6 +3,7 @@
 //! What must never enter: threads, timers and retries of a sensor's own sweeps ([`crate::runner`] has them), and one
 //! sensor's use of another.
 
+mod auth;
 mod cpu;
 mod disk;
 mod dns;
@@ -88,7 +89,8 @@ struct Entry {
 }
 
 /// Every sensor, in order of name.
-const SENSORS: [Entry; 17] = [
+const SENSORS: [Entry; 18] = [
+    Entry { spec: &auth::SPEC, build: auth::build, builtin: false, waits: true },
     Entry { spec: &cpu::SPEC, build: cpu::build, builtin: true, waits: false },
     Entry { spec: &disk::SPEC, build: disk::build, builtin: true, waits: true },
     Entry { spec: &dns::SPEC, build: dns::build, builtin: false, waits: true },

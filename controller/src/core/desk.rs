@@ -1,7 +1,7 @@
 //! Where a session brings its readings: the server's evaluator and the health of its sensors. They are taken in on the
 //! session's own thread; the core hears of them only when something was found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skynet_engine::{Past, Seat, Sweep, SweepEnd};
@@ -26,7 +26,7 @@ pub struct Sensor {
     pub sweeps: u64,
     /// Sweeps that should have come between two that came, in this session.
     pub missed: u64,
-    /// Sweeps in a row that failed.
+    /// Sweeps in a row that failed, or whose check could not tell its state.
     pub failures: u64,
     last_boot_ms: Option<i64>,
 }
@@ -35,9 +35,19 @@ pub struct Sensor {
 #[derive(Clone, Debug, Default)]
 pub struct Sensors(Arc<Mutex<List>>);
 
-/// In the order they were first heard of. A session gives a sensor's id as the same text each time, so that mostly two
-/// addresses are compared.
-type List = Vec<(Arc<str>, Sensor)>;
+/// A session's sensors.
+#[derive(Debug, Default)]
+struct List {
+    /// In the order they were first heard of. A session gives a sensor's id as the same text each time, so that mostly two
+    /// addresses are compared.
+    all: Vec<(Arc<str>, Sensor)>,
+    /// The slots of what checks say of their state.
+    states: BTreeSet<u32>,
+}
+
+/// The series of a check's state, and the value that means that it could not tell: no script, no sense in what it printed.
+const STATE: &str = "exec.state";
+const UNKNOWN: f64 = 3.0;
 
 impl Sensors {
     fn lock(&self) -> MutexGuard<'_, List> {
@@ -47,19 +57,19 @@ impl Sensors {
     /// As they are now, by id.
     #[must_use]
     pub fn all(&self) -> BTreeMap<String, Sensor> {
-        self.lock().iter().map(|(id, sensor)| (id.to_string(), sensor.clone())).collect()
+        self.lock().all.iter().map(|(id, sensor)| (id.to_string(), sensor.clone())).collect()
     }
 
     /// Those that fail, with how many of their sweeps in a row have failed.
     pub(crate) fn failing(&self) -> BTreeMap<String, u64> {
         let list = self.lock();
-        let failing = list.iter().filter(|(_, sensor)| !sensor.healthy);
+        let failing = list.all.iter().filter(|(_, sensor)| !sensor.healthy || sensor.failures > 0);
         failing.map(|(id, sensor)| (id.to_string(), sensor.failures)).collect()
     }
 
     /// Forgets those that do not fit.
     pub(super) fn retain(&self, fits: impl Fn(&str) -> bool) {
-        self.lock().retain(|(id, _)| fits(id));
+        self.lock().all.retain(|(id, _)| fits(id));
     }
 
     pub(super) fn health(&self, id: &str, healthy: bool, message: String) {
@@ -69,7 +79,8 @@ impl Sensors {
     }
 }
 
-fn sensor<'a>(sensors: &'a mut List, id: &Arc<str>) -> Option<&'a mut Sensor> {
+fn sensor<'a>(list: &'a mut List, id: &Arc<str>) -> Option<&'a mut Sensor> {
+    let sensors = &mut list.all;
     let same = sensors.iter().position(|(known, _)| Arc::ptr_eq(known, id));
     let at = match same.or_else(|| sensors.iter().position(|(known, _)| known == id)) {
         Some(at) => at,
@@ -82,12 +93,12 @@ fn sensor<'a>(sensors: &'a mut List, id: &Arc<str>) -> Option<&'a mut Sensor> {
     sensors.get_mut(at).map(|(_, sensor)| sensor)
 }
 
-fn swept(sensor: &mut Sensor, sweep: &DecodedSweep) {
+fn swept(sensor: &mut Sensor, sweep: &DecodedSweep, unknown: bool) {
     if let Some(error) = &sweep.error {
         (sensor.healthy, sensor.message) = (false, error.clone());
         sensor.failures += 1;
     } else if sweep.complete {
-        sensor.failures = 0;
+        sensor.failures = if unknown { sensor.failures + 1 } else { 0 };
         if !sensor.healthy {
             (sensor.healthy, sensor.message) = (true, String::new());
         }
@@ -123,11 +134,21 @@ impl Desk {
         for (id, series) in &batch.announced {
             hot.announce(*id, series.clone());
         }
+        if !batch.announced.is_empty() {
+            let states = &mut self.sensors.lock().states;
+            // A slot is given to another series when its own has ended.
+            for (id, series) in &batch.announced {
+                let _ = if *series.name == *STATE { states.insert(*id) } else { states.remove(id) };
+            }
+        }
         let mut sensors = (!batch.late).then(|| self.sensors.lock());
         for (sweep, readings) in batch.sweeps() {
             let Some(sensors) = &mut sensors else { break };
+            // Only checks have a state; the readings of the others are not looked at.
+            let is_state = |(slot, value): &(u32, f64)| *value == UNKNOWN && sensors.states.contains(slot);
+            let unknown = sweep.sensor.starts_with("exec") && readings.iter().any(is_state);
             if let Some(sensor) = sensor(sensors, &sweep.sensor) {
-                swept(sensor, sweep);
+                swept(sensor, sweep, unknown);
             }
             let end = match (&sweep.error, sweep.complete) {
                 (Some(_), _) => SweepEnd::Failed,

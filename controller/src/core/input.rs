@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::desk::Desk;
 use super::link::Link;
+use super::standing::Standing;
 use super::view::View;
 use crate::policies::Candidate;
 
@@ -188,6 +189,13 @@ pub enum Order {
     },
     /// Act again.
     Resume {
+        /// Who.
+        by: String,
+    },
+    /// Approve, silence, work on servers.
+    Stand {
+        /// What.
+        what: Standing,
         /// Who.
         by: String,
     },

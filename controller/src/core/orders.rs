@@ -45,6 +45,7 @@ impl Core {
                 self.decide(now, EngineInput::Resume { by });
                 Ok(resumed)
             }
+            Order::Stand { what, by } => self.stand(now, what, by),
             Order::Push { .. } if self.activating() => {
                 Err(Refused::Unavailable("another policy is being activated; try again in a moment".to_owned()))
             }

@@ -32,7 +32,9 @@ impl Core {
         let (version, digest) = (candidate.version, candidate.digest.clone());
         let signed_by = json!(candidate.signers);
         let plan = rollout::waves(&self.members(), &candidate.policy.fleet.waves);
-        if plan.is_empty() || rollout::is_at_once(&candidate.policy, self.rollout.base()) {
+        // What is not trusted any more is nothing to go back to.
+        let base = self.parts.policies.current().map(|active| active.candidate.version);
+        if plan.is_empty() || rollout::is_at_once(&candidate.policy, base) {
             let pushed = json!({ "version": version, "digest": &digest, "waves": [], "signed_by": signed_by });
             self.event(now, EventBody::PolicyActivated { version, digest, by: by.clone() });
             self.effects.push_back(Effect::Activate(candidate, by));

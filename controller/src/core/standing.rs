@@ -50,7 +50,9 @@ impl Core {
         match what {
             Standing::Approve { incident, comment } => {
                 if self.engine.incident(&incident).is_none() {
-                    return Err(Refused::NotFound(format!("no incident {incident}; skynetctl get approvals lists what waits")));
+                    return Err(Refused::NotFound(format!(
+                        "no incident {incident}; skynetctl get approvals lists what waits"
+                    )));
                 }
                 let step = self.engine.approvable(now, &incident).map_err(Refused::Precondition)?;
                 let approved = json!({
@@ -69,7 +71,9 @@ impl Core {
             Standing::ExpireSilence(id) => {
                 if !self.engine.silences(now).iter().any(|s| s.id == id) {
                     let id = id.escape_debug();
-                    return Err(Refused::NotFound(format!("no silence {id} is in force; skynetctl get silences lists them")));
+                    return Err(Refused::NotFound(format!(
+                        "no silence {id} is in force; skynetctl get silences lists them"
+                    )));
                 }
                 let ended = json!({ "id": &id, "by": &by });
                 self.decide(now, EngineInput::ExpireSilence { id, by });

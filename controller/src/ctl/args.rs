@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::maintenance::MaintenanceCommand;
+use super::silence::SilenceCommand;
+
 /// Talks to the Skynet controller of this machine.
 ///
 /// Exit codes: 0 done; 1 failed, or `policy check`, `test` or `verify` found mistakes; 2 wrong usage; 3 the controller
@@ -28,7 +31,7 @@ pub struct Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List servers, incidents, policies or notices.
+    /// List servers, incidents, policies, notices, approvals, silences or maintenance.
     Get {
         /// What to list.
         kind: Kind,
@@ -70,6 +73,9 @@ pub enum Command {
     /// Check policy, or put it in force.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// What operators say of a server.
+    #[command(subcommand)]
+    Server(ServerCommand),
     /// Ask for something that a scenario of the policy answers: `request unblock ip=203.0.113.7 --where role=web`.
     Request(RequestArgs),
     /// Take an incident over: whoever else would be told later is not.
@@ -83,6 +89,23 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Let the step of an incident be done that waits for approval; `get approvals` lists them.
+    Approve {
+        /// The incident's id.
+        incident: String,
+        /// A word to the others.
+        #[arg(short = 'm', long = "message", visible_alias = "comment", value_name = "TEXT", default_value = "")]
+        comment: String,
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Hold notices back for a while; acting goes on.
+    #[command(subcommand)]
+    Silence(SilenceCommand),
+    /// Say that servers are worked on: they are read, nothing is done about them, nobody is told.
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
     /// Stop acting on the whole fleet; reading and telling go on.
     Halt {
         /// Why; the others will read it.
@@ -219,6 +242,18 @@ pub enum PolicyCommand {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Show the newest rollout: its waves, its gate, and where every server is.
+    Status {
+        /// Go on until it is over; exits with 1 when it went back.
+        #[arg(short, long)]
+        watch: bool,
+        /// List every server.
+        #[arg(short = 'A', long)]
+        all: bool,
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
     /// Make the one file that is signed and pushed. Same files, version and expiry: same bytes.
     Build {
         /// The folder.
@@ -297,7 +332,34 @@ pub enum PolicyCommand {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
-    /// Put a policy in force on the whole fleet. A folder is checked first.
+    /// Begin no further wave of the rollout. What has begun is still watched, and goes back if it does harm.
+    Pause {
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Let a paused rollout go on.
+    Resume {
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// End the rollout: every server goes back to its last good version.
+    Rollback {
+        /// Why; the others will read it.
+        #[arg(
+            short = 'm',
+            long = "message",
+            visible_alias = "reason",
+            value_name = "TEXT",
+            default_value = "an operator's wish"
+        )]
+        reason: String,
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Roll a policy out, in the waves that it names itself. A folder is checked first.
     Push {
         /// A bundle, sent with BUNDLE.sig and BUNDLE.*.sig beside it; or a folder, where unsigned policy is taken.
         source: PathBuf,
@@ -307,6 +369,22 @@ pub enum PolicyCommand {
         /// Send it without signatures; the controller and the agents must allow that.
         #[arg(long)]
         insecure_unsigned: bool,
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+}
+
+/// What to say of a server.
+#[derive(Debug, Subcommand)]
+pub enum ServerCommand {
+    /// Set labels (`role=web`) and take labels away (`tier-`). They choose what of the policy the server runs, at once.
+    Label {
+        /// The server.
+        server: String,
+        /// `name=value` or `name-`.
+        #[arg(required = true)]
+        labels: Vec<String>,
         /// How to print what became of it.
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
@@ -346,6 +424,15 @@ pub enum Kind {
     /// What people were told.
     #[value(alias = "notice")]
     Notices,
+    /// Steps that wait for approval, or have it and are not done yet.
+    #[value(alias = "approval")]
+    Approvals,
+    /// Silences in force.
+    #[value(alias = "silence")]
+    Silences,
+    /// Maintenance in force.
+    #[value(alias = "maintenances")]
+    Maintenance,
 }
 
 impl Kind {
@@ -357,6 +444,9 @@ impl Kind {
             Self::Incidents => "incidents",
             Self::Policies => "policies",
             Self::Notices => "notices",
+            Self::Approvals => "approvals",
+            Self::Silences => "silences",
+            Self::Maintenance => "maintenance",
         }
     }
 }

@@ -13,6 +13,7 @@ use super::link::Link;
 use super::page::{Ink, Page, Span, Table};
 use super::print::{Printer, parse, remark};
 use super::words::target;
+use super::{approve, maintenance, silence};
 
 /// Asks and prints.
 ///
@@ -52,6 +53,9 @@ fn page(kind: Kind, jsons: &[String], now: Timestamp) -> Result<Page, Failure> {
         Kind::Incidents => incidents(&read(kind, jsons)?, now),
         Kind::Policies => policies(&read(kind, jsons)?, now),
         Kind::Notices => notices(&read(kind, jsons)?, now),
+        Kind::Approvals => approve::table(&read(kind, jsons)?, now),
+        Kind::Silences => silence::table(&read(kind, jsons)?, now),
+        Kind::Maintenance => maintenance::table(&read(kind, jsons)?, now),
     });
     Ok(page)
 }
@@ -241,8 +245,8 @@ db1   away       3m12s  v2, refused newer  0/0      0       3m12s  0.1.0  -
         assert_eq!(
             table(Kind::Incidents, &[fixture::INCIDENT]),
             "\
-ID        STATE      SEVERITY  SCENARIO      SERVER  AGE    STEPS  SUMMARY
-i-7f3a9c  verifying  warning   disk-filling  web1    3m12s  1      web1 /var is 93 % full\\n\\u{1b}[31m
+ID        STATE      SEVERITY  SCENARIO      ABOUT  AGE    STEPS  SUMMARY
+i-7f3a9c  verifying  warning   disk-filling  web1   3m12s  1      web1 /var is 93 % full\\n\\u{1b}[31m
 "
         );
     }

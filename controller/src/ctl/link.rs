@@ -84,6 +84,39 @@ impl Link {
         Ok(answered(&self.socket, answer).await?.json)
     }
 
+    /// Lets the rollout wait or go on.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn pause_rollout(&mut self, paused: bool) -> Result<String, Failure> {
+        let answer = self.client.pause_rollout(v1::PauseRolloutRequest { paused });
+        Ok(answered(&self.socket, answer).await?.json)
+    }
+
+    /// Ends the rollout.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn roll_back(&mut self, reason: &str) -> Result<String, Failure> {
+        let answer = self.client.roll_back(v1::RollBackRequest { reason: reason.to_owned() });
+        Ok(answered(&self.socket, answer).await?.json)
+    }
+
+    /// Gives a server other labels.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn label(
+        &mut self,
+        server: &str,
+        set: Vec<String>,
+        remove: Vec<String>,
+    ) -> Result<String, Failure> {
+        let request = v1::LabelServerRequest { server: server.to_owned(), set, remove };
+        let answer = self.client.label_server(request);
+        Ok(answered(&self.socket, answer).await?.json)
+    }
+
     /// Asks for something that a scenario answers.
     ///
     /// # Errors
@@ -119,6 +152,46 @@ impl Link {
     pub(super) async fn resume(&mut self) -> Result<String, Failure> {
         let answer = self.client.resume(v1::ResumeRequest {});
         Ok(answered(&self.socket, answer).await?.json)
+    }
+
+    /// Approves the step of an incident.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn approve(&mut self, request: v1::ApproveRequest) -> Result<String, Failure> {
+        Ok(answered(&self.socket, self.client.approve(request)).await?.json)
+    }
+
+    /// Adds a silence.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn add_silence(&mut self, request: v1::AddSilenceRequest) -> Result<String, Failure> {
+        Ok(answered(&self.socket, self.client.add_silence(request)).await?.json)
+    }
+
+    /// Ends a silence.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn expire_silence(&mut self, id: String) -> Result<String, Failure> {
+        Ok(answered(&self.socket, self.client.expire_silence(v1::ExpireSilenceRequest { id })).await?.json)
+    }
+
+    /// Begins maintenance.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn start_maintenance(&mut self, request: v1::StartMaintenanceRequest) -> Result<String, Failure> {
+        Ok(answered(&self.socket, self.client.start_maintenance(request)).await?.json)
+    }
+
+    /// Ends maintenance.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn end_maintenance(&mut self, id: String) -> Result<String, Failure> {
+        Ok(answered(&self.socket, self.client.end_maintenance(v1::EndMaintenanceRequest { id })).await?.json)
     }
 
     /// The past of series.

@@ -65,7 +65,11 @@ fn stopped(json: &str, reason: &str) -> String {
     }
 }
 
-fn answer(json: &str, text: &str, output: Output, printer: &mut Printer) -> Result<(), Failure> {
+/// The answer as it came, or in words.
+///
+/// # Errors
+/// [`Failure`].
+pub(super) fn answer(json: &str, text: &str, output: Output, printer: &mut Printer) -> Result<(), Failure> {
     match output {
         Output::Json | Output::Yaml => printer.document(json, output),
         Output::Table => {

@@ -4,9 +4,11 @@ pub(super) mod backtest;
 mod build;
 pub(super) mod diff;
 mod finding;
+pub(super) mod rollout;
 pub(super) mod schema;
 mod sign;
 mod snippet;
+pub(super) mod status;
 pub(super) mod test;
 mod verify;
 
@@ -177,7 +179,10 @@ pub(super) async fn push(
             let head: String = digest.chars().take(12).collect();
             page.line([
                 Ink::Green.on(format!("policy v{}", bundle.version)),
-                format!(" of fleet {} is in force until {expires} (digest {head})", bundle.fleet).into(),
+                match rollout::begun(&json) {
+                    None => format!(" of fleet {} is in force until {expires} (digest {head})", bundle.fleet).into(),
+                    Some(waves) => format!(" of fleet {} {waves} (digest {head})", bundle.fleet).into(),
+                },
             ]);
             printer.page(&page)
         }
@@ -189,7 +194,9 @@ async fn next_version(link: &mut Link) -> Result<u64, Failure> {
     for json in link.list("policies", true, 0).await? {
         newest = newest.max(parse::<PolicyVersion>("policies", &json)?.version);
     }
-    Ok(newest.saturating_add(1))
+    // One that went back is in no list, and is never taken again.
+    let given = link.describe("rollout", "").await.ok().and_then(|json| rollout::version(&json));
+    Ok(newest.max(given.unwrap_or_default()).saturating_add(1))
 }
 
 /// The bundle of a checked folder. Tests stay at home.

@@ -182,7 +182,14 @@ fn opened(scenario: &'static str) -> impl Fn(&EventBody) -> bool {
 
 #[tokio::test]
 async fn windows_that_begin_empty_are_filled_from_the_history() {
-    let scenario = |name: &str, when: &str| format!("{POLICY}---\nscenario: {name}\nwhen: '{when}'\n");
+    let at_once = POLICY.replace("fleet: demo\n", "fleet: demo\nrollout: { waves: [100%], soak: 0s }\n");
+    let scenario = |name: &str, when: &str| format!("{at_once}---\nscenario: {name}\nwhen: '{when}'\n");
+    // What is older than an hour is not kept without a disk.
+    let began = crate::clock::now().0 - 200_000;
+    let batch = |seq: u64, value: f64| v1::ReadingBatch {
+        base_ms: began + 1000 * i64::try_from(seq).unwrap(),
+        ..batch(seq, value)
+    };
     let house = House::open(SLOW).await;
     house.rig.push(1).await.unwrap();
     let mut agent = house.welcome("web1", 1).await;

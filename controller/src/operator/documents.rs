@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use skynet_model::catalogue::{Catalogue, Unit};
 use skynet_model::name::{IncidentId, ServerId};
 
-use super::explain::explain;
+use super::explain::{Around, explain};
 use crate::core::{Server, View};
 use crate::history::History;
 use crate::policies::Version;
@@ -68,8 +68,14 @@ pub(super) fn incident_in_full(view: View<'_>, id: &IncidentId) -> Option<Value>
     let listed = || view.engine.incidents().into_iter().find(|incident| incident.id == *id);
     let incident = view.engine.incident(id).cloned().or_else(listed)?;
     let policy = view.policies.current().map(|active| &*active.candidate.policy);
-    let explanation = explain(&incident, policy, view.engine.halted());
+    let around = Around::of(view, &incident, policy);
+    let explanation = explain(&incident, policy, &around);
     let mut document = json!(incident);
+    document["silence"] = json!(around.silence);
+    document["maintenance"] = json!(around.maintenance);
+    document["approval"] = json!(around.approval);
+    document["told_with"] = json!(around.told_with);
+    document["tiers_told"] = json!(around.tiers.0);
     document["explanation"] = json!(explanation);
     Some(document)
 }

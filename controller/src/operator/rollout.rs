@@ -7,7 +7,7 @@ use skynet_proto::{convert, v1};
 use tonic::Status;
 
 use crate::core::{Order, View, health};
-use crate::rollout::{Ended, Run, Stand, State, Verdict, judge};
+use crate::rollout::{Ended, Run, SKYNET, Stand, State, Verdict, judge};
 
 /// Where every server is, and how the newest wave fares.
 pub(super) fn status(view: View<'_>) -> Value {
@@ -50,17 +50,16 @@ pub(super) fn status(view: View<'_>) -> Value {
 fn one_wave(state: &State, run: &Run, number: u32, wave: &[ServerId]) -> Value {
     let count = |stand: Stand| wave.iter().filter(|server| state.stand(server) == stand).count();
     let away = wave.iter().filter(|server| !state.servers().get(server).is_some_and(|seen| seen.connected)).count();
-    let word = match (&run.ended, run.wave) {
-        (Some(ended), Some(wave)) if ended.rolled_back && number == wave => "failed",
-        (Some(ended), _) if ended.rolled_back => "returned",
-        (None, Some(wave)) if number == wave => "running",
-        (_, Some(wave)) if number <= wave => "done",
-        (_, _) => "waiting",
-    };
-    let word = match (&run.ended, run.wave) {
-        (Some(ended), reached) if ended.rolled_back && reached.is_none_or(|wave| number > wave) => "never began",
-        (Some(ended), _) if ended.rolled_back && ended.by != crate::rollout::SKYNET => "returned",
-        (_, _) => word,
+    let reached = run.wave.is_some_and(|wave| number <= wave);
+    let newest = run.wave == Some(number);
+    let word = match &run.ended {
+        Some(ended) if ended.rolled_back && !reached => "never began",
+        Some(ended) if ended.rolled_back && newest && ended.by == SKYNET => "failed",
+        Some(ended) if ended.rolled_back => "returned",
+        None if newest => "running",
+        Some(_) => "done",
+        None if reached => "done",
+        None => "waiting",
     };
     json!({
         "wave": number + 1,

@@ -250,3 +250,4 @@ async fn without_an_offsite_copy_its_status_says_so_and_there_is_nothing_to_veri
 }
 
 mod signed;
+mod standing;

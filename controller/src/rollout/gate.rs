@@ -116,7 +116,7 @@ impl Count<'_> {
     fn allowed(&self, rest: usize, before: usize) -> usize {
         let with = self.with.len();
         let fleet = self.state.servers().len();
-        let like = |found: usize, of: usize| if of == 0 { 0 } else { 2 * found * with / of };
+        let like = |found: usize, of: usize| (2 * found * with).checked_div(of).unwrap_or(0);
         with / SPARE + like(rest, self.rest).max(like(before, fleet))
     }
 

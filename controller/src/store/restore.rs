@@ -195,18 +195,28 @@ fn check_marks(there: &There, settings: &Settings, keys: &Keys) -> Result<(), St
 /// A policy's version, digest, and bundle with its signatures.
 type Policy = (u64, String, Stored);
 
-/// The bundles of the newest activations. The one in force has to be there and to be what was activated.
+/// The bundles of the newest activations, and of the newest rollout. The one in force has to be there and to be what was
+/// activated; a rollout without its bundle ends when the controller starts.
 async fn policies(connection: &mut Connection, keys: &Keys, events: &[Event]) -> Result<Vec<Policy>, String> {
     let mut found = Vec::new();
     let activated = events.iter().rev().filter_map(|event| {
         let EventBody::PolicyActivated { version, digest, .. } = &event.body else { return None };
         Some((*version, digest.as_str()))
     });
-    for (index, (version, digest)) in activated.take(POLICIES).enumerate() {
+    let activated =
+        activated.take(POLICIES).enumerate().map(|(index, (version, digest))| (index == 0, version, digest));
+    let rolled_out = events.iter().rev().find_map(|event| {
+        let EventBody::RolloutStarted { version, digest, .. } = &event.body else { return None };
+        Some((false, *version, digest.as_str()))
+    });
+    for (in_force, version, digest) in activated.chain(rolled_out) {
+        if found.iter().any(|(known, _, _)| *known == version) {
+            continue;
+        }
         let stored = bundles::fetch(connection, keys, version).await.map_err(|trouble| trouble.to_string())?;
         match stored.filter(|stored| Bundle::digest(&stored.bundle) == digest) {
             Some(stored) => found.push((version, digest.to_owned(), stored)),
-            None if index == 0 => {
+            None if in_force => {
                 return Err(format!(
                     "policy {version} is in force by the events, but {} does not hold it: put its bundle there (SET), \
                      its SHA-256 is {digest}",

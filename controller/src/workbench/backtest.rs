@@ -19,6 +19,11 @@ use skynet_model::time::{Span, Timestamp};
 
 /// Most incidents that are kept.
 const MAX_INCIDENTS: usize = 100_000;
+/// Most remarks of the engine about itself that are kept.
+const MAX_REMARKS: usize = 20;
+
+/// Series ids and values of one sweep.
+type Readings = Vec<(u32, f64)>;
 
 /// What one server read in a slice of time.
 #[derive(Clone, Debug, Default)]
@@ -152,7 +157,7 @@ impl Backtest {
 
     /// Takes the readings of a slice of time that ends at `until`; slices come in order.
     pub fn take(&mut self, slice: &BTreeMap<ServerId, Read>, until: Timestamp) {
-        let mut sweeps: BTreeMap<(Timestamp, &ServerId, usize), Vec<(u32, f64)>> = BTreeMap::new();
+        let mut sweeps: BTreeMap<(Timestamp, &ServerId, usize), Readings> = BTreeMap::new();
         for (id, read) in slice {
             let Some(server) = self.servers.get_mut(id) else { continue };
             for (series, samples) in &read.series {
@@ -274,26 +279,31 @@ impl Backtest {
     fn follow(&mut self, out: Vec<Output>) {
         for output in out {
             let Output::Event(body) = output else { continue };
-            match body {
-                EventBody::IncidentOpened { incident } => {
-                    if self.findings.found.len() < MAX_INCIDENTS {
-                        self.findings.found.push(Found { incident: *incident, told: 0 });
-                    } else {
-                        self.findings.cut = true;
-                    }
+            if let EventBody::IncidentChanged { incident, state, .. } = &body
+                && state.is_end()
+            {
+                self.refresh_one(incident);
+            }
+            if let EventBody::NoticeRaised { notice } = &body
+                && notice.kind == NoticeKind::Escalated
+                && let Some(id) = &notice.incident
+            {
+                *self.told.entry(id.clone()).or_default() += 1;
+            }
+            if let EventBody::Remark { message, .. } = &body
+                && self.findings.remarks.len() < MAX_REMARKS
+                && !self.findings.remarks.contains(message)
+            {
+                self.findings.remarks.push(message.clone());
+            }
+            if let EventBody::IncidentOpened { incident } = body {
+                if self.findings.found.len() < MAX_INCIDENTS {
+                    self.findings.found.push(Found { incident: *incident, told: 0 });
+                } else {
+                    self.findings.cut = true;
                 }
-                EventBody::CommandIssued { command, .. } => self.would.push(command),
-                EventBody::NoticeRaised { notice } if notice.kind == NoticeKind::Escalated => {
-                    if let Some(id) = notice.incident {
-                        *self.told.entry(id).or_default() += 1;
-                    }
-                }
-                EventBody::IncidentChanged { incident, state, .. } if state.is_end() => self.refresh_one(&incident),
-                EventBody::Remark { message, .. } if !self.findings.remarks.contains(&message) => {
-                    self.findings.remarks.push(message);
-                    self.findings.remarks.truncate(20);
-                }
-                _ => {}
+            } else if let EventBody::CommandIssued { command, .. } = body {
+                self.would.push(command);
             }
         }
     }
@@ -363,25 +373,18 @@ pub fn in_force(events: &[Event], from: Timestamp, until: Timestamp) -> BTreeMap
     let mut done: BTreeMap<ScenarioName, InForce> = BTreeMap::new();
     let mut whose: BTreeMap<&IncidentId, &ScenarioName> = BTreeMap::new();
     for event in events.iter().filter(|event| (from..=until).contains(&event.time)) {
-        match &event.body {
-            EventBody::IncidentOpened { incident } => {
-                whose.insert(&incident.id, &incident.scenario);
-                done.entry(incident.scenario.clone()).or_default().incidents += 1;
-            }
-            EventBody::IncidentChanged { incident, state, .. } => {
-                let Some(of) = whose.get(incident).and_then(|name| done.get_mut(*name)) else { continue };
-                match state {
-                    State::Contained => of.contained += 1,
-                    State::Escalated => of.escalated += 1,
-                    _ => {}
-                }
-            }
-            EventBody::CommandIssued { command, .. } => {
-                if whose.contains_key(&command.incident) {
-                    done.entry(command.scenario.clone()).or_default().commands += 1;
-                }
-            }
-            _ => {}
+        if let EventBody::IncidentOpened { incident } = &event.body {
+            whose.insert(&incident.id, &incident.scenario);
+            done.entry(incident.scenario.clone()).or_default().incidents += 1;
+        } else if let EventBody::IncidentChanged { incident, state, .. } = &event.body
+            && let Some(of) = whose.get(incident).and_then(|name| done.get_mut(*name))
+        {
+            of.contained += u32::from(*state == State::Contained);
+            of.escalated += u32::from(*state == State::Escalated);
+        } else if let EventBody::CommandIssued { command, .. } = &event.body
+            && let Some(of) = whose.get(&command.incident).and_then(|name| done.get_mut(*name))
+        {
+            of.commands += 1;
         }
     }
     done

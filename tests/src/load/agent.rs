@@ -80,6 +80,7 @@ pub(super) struct Past {
     session: u64,
     epoch: u64,
     policy: (u64, String),
+    labels: Vec<String>,
     halted: bool,
 }
 
@@ -132,7 +133,7 @@ impl Agent {
             boot_ms: now.boot_ms,
             system: None,
             started_boot_ms: 0,
-            labels: Vec::new(),
+            labels: self.last.labels.clone(),
         };
         let mut session = Session {
             protocol: Protocol::new(self.name.clone(), boot_id(&self.name), self.last.epoch),
@@ -231,7 +232,7 @@ impl Agent {
                 session.urgent.push_back(Up::Outcome(outcome_to_wire(&outcome)));
             }
             Some(Effect::Answer(outcome)) => session.urgent.push_back(Up::Outcome(outcome_to_wire(&outcome))),
-            Some(Effect::Policy { bundle, .. }) => {
+            Some(Effect::Policy { bundle, labels, .. }) => {
                 let digest = Bundle::digest(bundle.as_bytes());
                 let (version, error) = match Bundle::decode(bundle.as_bytes()) {
                     Ok(bundle) => (bundle.version, String::new()),
@@ -239,6 +240,7 @@ impl Agent {
                 };
                 if error.is_empty() {
                     self.last.policy = (version, digest.clone());
+                    self.last.labels = skynet_proto::convert::labels_to_wire(&labels);
                 }
                 session.urgent.push_back(Up::Policy(v1::PolicyStatus { version, digest, error }));
             }

@@ -72,6 +72,8 @@ pub struct World {
     journal_full_until: i64,
     pub(super) servers: Vec<Server>,
     next_pid: u32,
+    /// The fleet breaker is open.
+    paused: bool,
     pub(super) issued: BTreeMap<CommandId, Command>,
     trace: VecDeque<String>,
     report: Report,
@@ -101,6 +103,7 @@ impl World {
             journal_full_until: 0,
             servers,
             next_pid: 100,
+            paused: false,
             issued: BTreeMap::new(),
             trace: VecDeque::new(),
             report: Report::default(),
@@ -210,6 +213,10 @@ impl World {
             self.fault("controller crash", "");
             self.boot_controller();
         }
+        if self.paused && self.rng.one_in(40) {
+            self.fault("breaker opened", "an operator resumes");
+            self.tell_engine_checked(Input::Resume { by: "sim".to_owned() })?;
+        }
         if self.rng.one_in(300) {
             self.journal_full_until = self.now + 1000 + self.rng.below(20_000) as i64;
             self.fault("journal disk full", "");
@@ -255,6 +262,7 @@ impl World {
         for event in &self.journal {
             self.engine.replay(event);
         }
+        self.paused = self.engine.paused().is_some();
         self.epoch += 1;
         self.engine.start(Timestamp(self.now), self.epoch);
         let first = self.journal.is_empty();
@@ -330,9 +338,17 @@ impl World {
     }
 
     /// No action on unknown: a command is decided only while fresh readings say that the condition holds.
-    fn check_decisions(&self, out: &[Output]) -> Result<(), String> {
+    fn check_decisions(&mut self, out: &[Output]) -> Result<(), String> {
         for output in out {
+            match output {
+                Output::Event(EventBody::BreakerOpened { .. }) => self.paused = true,
+                Output::Event(EventBody::Resumed { .. }) => self.paused = false,
+                Output::Event(_) | Output::Resend(_) => {}
+            }
             let Output::Event(EventBody::CommandIssued { command, .. }) = output else { continue };
+            if self.paused {
+                return Err(format!("a command while automation pauses: {command:?}"));
+            }
             let server = self.servers.iter().find(|s| s.id == command.server).ok_or("a command for nobody")?;
             let sensor = match command.scenario.as_str() {
                 "dead-service" => "service",

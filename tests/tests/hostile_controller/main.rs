@@ -66,7 +66,7 @@ fn nothing_outside_the_envelope_is_ever_done() {
                     }
                 },
                 _ => {
-                    let (command, deadline) = forger.command(&envelope);
+                    let (command, deadline) = forger.command(&envelope, acting.boot_ms());
                     let effect = envelope.judge(&command, deadline, acting.boot_ms(), halted);
                     if envelope.is_settled(&command) {
                         forger.keep(&command);

@@ -14,6 +14,8 @@ use super::*;
 use crate::fake::Fake;
 use crate::host::{LocalHost, ServiceState};
 
+mod firewall;
+
 fn params(pairs: &[(&str, &str)], action: &str) -> Params {
     let (spec, _) = find(action).unwrap();
     let kind = |name: &str| spec.params.iter().find(|p| p.name == name).unwrap().kind;

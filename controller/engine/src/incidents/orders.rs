@@ -12,7 +12,8 @@ use skynet_model::time::{Span, Timestamp};
 use skynet_model::value::Params;
 
 use super::standing::Approval;
-use super::{ids, story};
+use super::steps::Task;
+use super::{View, ids, story};
 use crate::timers::Timer;
 use crate::{Engine, Output};
 
@@ -154,6 +155,31 @@ impl Engine {
             Some(chosen) if chosen.step == incident.step() => chosen.servers.clone(),
             Some(_) | None => incident.server().cloned().into_iter().collect(),
         }
+    }
+
+    /// What holds an incident's next step at this moment, in words with the numbers of now; what the journal has is how
+    /// that hold began.
+    #[must_use]
+    pub fn held_by(&self, now: Timestamp, incident: &Incident) -> Option<(Rail, String)> {
+        incident.hold.as_ref().filter(|_| incident.state == State::Waiting)?;
+        if let Some((rail, stop)) = self.worked_on(now, incident) {
+            return Some((rail, stop.why));
+        }
+        let site = self.evaluator.site(incident)?;
+        let scenario = self.evaluator.scenario(site)?;
+        let view = View { look: self.evaluator.look(site)?, site, scenario, incident: incident.clone() };
+        let number = incident.step();
+        let step = view.scenario.respond.get(number as usize)?;
+        let params = step.render(&incident.labels).ok()?;
+        let task = Task { number, step, params: &params };
+        let stops = self.targets_of(incident).into_iter().filter_map(|server| self.stop(now, &view, &task, &server));
+        stops.map(|(rail, stop)| (rail, stop.why)).next()
+    }
+
+    /// How long a rail holds a step before a person is told.
+    #[must_use]
+    pub fn hold_patience(&self) -> Span {
+        self.settings.hold_patience
     }
 
     /// Steps that wait for approval, and those that have it and are not done yet; oldest incident first.

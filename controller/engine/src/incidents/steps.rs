@@ -19,15 +19,15 @@ use crate::{Engine, Output};
 /// What is added to a command's time before its outcome is given up.
 const GRACE: Span = Span::seconds(30);
 
+/// Servers that cannot go, each with the rail that stops it.
+type Stopped = Vec<(ServerId, (Rail, Stop))>;
+
 /// A step that is to be done: which, how it is written, and its parameters.
 pub(super) struct Task<'a> {
     pub(super) number: u32,
     pub(super) step: &'a policy::Step,
     pub(super) params: &'a Params,
 }
-
-/// A server that a step cannot be done on now, and what stops it.
-type Stopped = (ServerId, (Rail, Stop));
 
 impl Task<'_> {
     /// `step 2 (process.signal pid=12)`.
@@ -111,7 +111,7 @@ impl Engine {
         task: &Task<'_>,
         servers: &[ServerId],
         out: &mut Vec<Output>,
-    ) -> Result<(), Vec<Stopped>> {
+    ) -> Result<(), Stopped> {
         let mut stopped = Vec::new();
         for server in servers {
             let Some((rail, mut stop)) = self.stop(now, view, task, server) else {

@@ -1,13 +1,14 @@
 //! Random courses of events: never a panic, never a second effect, never an action on unknown, always a deadline or an
 //! end, and replay gives the live state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skynet_engine::Input;
 use skynet_model::command::Status;
 use skynet_model::event::EventBody;
 use skynet_model::incident::State;
 use skynet_model::series::Labels;
+use skynet_model::time::{Span, Timestamp};
 
 use crate::steps::{DISK, RUNAWAY};
 use crate::world::{Act, World, server};
@@ -40,6 +41,7 @@ fn text(version: u64) -> String {
     text.push_str("scenario: herd\nwhen: total(process.cpu_ratio) > 0.9\nper: [pid]\nmode: enforce\nrespond:\n  - do: process.signal\n    with: { pid: \"${pid}\", signal: TERM }\n    verify: 'total(avg(process.cpu_ratio, \"5s\")) < 0.5'\n    verify_within: 8s\n");
     text.push_str("---\nscenario: many\nscope: cluster\nwhere: { role: web }\nwhen: 'servers.share(service.up < 0.5 || server.connected == 0) > 0.4'\nfor: 2s\nmode: enforce\nrespond:\n  - do: disk.tidy\n    with: { mount: \"${unit}\" }\n    target: { where: { role: web }, pick: 2, order: lowest cpu.busy_ratio }\n    verify_within: 8s\n  - do: service.restart\n    with: { unit: \"${unit}\" }\n    target: { where: { role: web } }\n    verify: servers.avg(cpu.busy_ratio) < 0.9\n    verify_within: 8s\n");
     text.push_str("---\nrequest: tidy\nparameters: { mount: text }\nphrases: [\"tidy {mount}\"]\n---\nscenario: tidied\non_request: tidy\nmode: enforce\nrespond:\n  - do: disk.tidy\n    with: { mount: \"${mount}\" }\n    target: request\n");
+    text.push_str("---\nscenario: wipe\nwhen: cpu.busy_ratio > 0.7\nmode: enforce\nrespond:\n  - do: disk.wipe\n    with: { mount: / }\n");
     if version.is_multiple_of(2) { text.replace("0.9", "0.85") } else { text }
 }
 
@@ -47,7 +49,7 @@ fn turn(w: &mut World, dice: &mut Dice) {
     let name = ["web1", "web2", "web3"][dice.roll(3) as usize];
     let series = SERIES[dice.roll(SERIES.len() as u64) as usize];
     let sensor = ["process", "disk", "service", "cpu"][dice.roll(4) as usize];
-    match dice.roll(20) {
+    match dice.roll(23) {
         0..=3 => w.set(name, series, dice.roll(11) as f64 / 10.0),
         4 => w.remove(name, series),
         5 => w.retire(name, series),
@@ -82,9 +84,41 @@ fn turn(w: &mut World, dice: &mut Dice) {
             // Refused while the same is under way.
             let _ = w.ask("tidy", &[("mount", ["/a", "/b"][dice.roll(2) as usize])], &["web1", "web2", name]);
         }
+        19 => {
+            if let Some(incident) = w.opened().pop() {
+                w.input(Input::Approve { incident: incident.id, by: "a".into(), comment: "b".into() });
+            }
+        }
+        20 => set_for_a_while(w, dice, name),
         _ => w.pass(dice.roll(400) as i64),
     }
     w.run(dice.roll(4) as i64);
+}
+
+/// A silence or maintenance begins, or one ends early.
+fn set_for_a_while(w: &mut World, dice: &mut Dice, name: &str) {
+    let (now, lasts) = (Timestamp(w.now), Span::seconds(1 + dice.roll(1200) as i64));
+    let (by, comment) = ("a".to_owned(), "b".to_owned());
+    match dice.roll(4) {
+        0 => {
+            let matches = BTreeMap::from([("server".to_owned(), name.to_owned())]);
+            w.input(Input::Silence(w.engine.silence(now, matches, lasts, by, comment).unwrap()));
+        }
+        1 => {
+            let made = w.engine.maintenance(now, [server(name)].into(), BTreeMap::new(), lasts, by, comment);
+            w.input(Input::StartMaintenance(made.unwrap().0));
+        }
+        2 => {
+            if let Some(id) = w.engine.silences(now).first().map(|s| s.id.clone()) {
+                w.input(Input::ExpireSilence { id, by });
+            }
+        }
+        _ => {
+            if let Some(id) = w.engine.maintenances(now).first().map(|(m, _)| m.id.clone()) {
+                w.input(Input::EndMaintenance { id, by });
+            }
+        }
+    }
 }
 
 fn check(w: &World, seed: u64) {

@@ -163,6 +163,9 @@ impl World {
                     if let EventBody::CommandIssued { command, .. } = &body {
                         let halted = self.engine.halted().is_some();
                         assert!(!halted || self.without == Some(Rail::Halt), "an action while halted");
+                        let works = self.engine.in_maintenance(&command.server, Timestamp(self.now)).is_some();
+                        let left_out = self.without == Some(Rail::Maintenance);
+                        assert!(!works || left_out, "an action on a server in maintenance");
                         let there = self.fakes[command.server.as_str()].connected;
                         assert!(there || self.without == Some(Rail::Server), "an action on a server that is away");
                         self.deliver(command.clone());

@@ -173,10 +173,14 @@ async fn replay(
     events: &[Event],
 ) -> Result<Findings, Failure> {
     let sessions = events.iter().filter(|event| (scope.from..=scope.until).contains(&event.time));
-    let sessions = sessions.filter_map(|event| match &event.body {
-        EventBody::ServerConnected { server, .. } => Some((event.time, server.clone(), true)),
-        EventBody::ServerDisconnected { server, .. } => Some((event.time, server.clone(), false)),
-        _ => None,
+    let sessions = sessions.filter_map(|event| {
+        if let EventBody::ServerConnected { server, .. } = &event.body {
+            return Some((event.time, server.clone(), true));
+        }
+        if let EventBody::ServerDisconnected { server, .. } = &event.body {
+            return Some((event.time, server.clone(), false));
+        }
+        None
     });
     let mut backtest = Backtest::new(policy, catalogue, scope.servers.clone(), sessions.collect(), scope.from);
     let series = wanted(policy, catalogue);

@@ -80,7 +80,8 @@ async fn only_what_the_signers_signed_is_pushed_and_each_refusal_is_answered_and
     let mut foreign = Bundle::decode(&third).unwrap();
     foreign.fleet = "elsewhere".to_owned();
     let foreign = foreign.encode();
-    let cases: Vec<(&[u8], Vec<Vec<u8>>, &str)> = vec![
+    type Case<'a> = (&'a [u8], Vec<Vec<u8>>, &'a str);
+    let cases: Vec<Case<'_>> = vec![
         (&third, vec![], "it is not signed"),
         (&third, sign(&second), "not a signature of these bytes"),
         (&flipped, sign(&third), "not a signature of these bytes"),
@@ -100,9 +101,9 @@ async fn only_what_the_signers_signed_is_pushed_and_each_refusal_is_answered_and
     let events = office.rig.events();
     let remarks: Vec<&String> = events
         .iter()
-        .filter_map(|event| match &event.body {
-            EventBody::Remark { topic, message, .. } if topic == "policy_refused" => Some(message),
-            _ => None,
+        .filter_map(|event| {
+            let EventBody::Remark { topic, message, .. } = &event.body else { return None };
+            (topic == "policy_refused").then_some(message)
         })
         .collect();
     assert_eq!(remarks.len(), count, "{remarks:?}");

@@ -453,9 +453,9 @@ fn what_is_asked_of_many_servers_is_a_condition_of_its_own() {
     let asked: Vec<(Aggregate, &str, usize)> = condition
         .slots()
         .iter()
-        .map(|slot| match slot {
-            Slot::Servers(servers) => (servers.function, servers.of.source(), servers.of.slots().len()),
-            other => panic!("{other:?}"),
+        .map(|slot| {
+            let Slot::Servers(servers) = slot else { panic!("{slot:?}") };
+            (servers.function, servers.of.source(), servers.of.slots().len())
         })
         .collect();
     assert_eq!(asked, [(Aggregate::Share, "load.one>1||(cpu.busy_ratio > 0.5)", 2), (Aggregate::Avg, "load.one", 1)]);

@@ -89,6 +89,16 @@ fn every_rail_can_be_set_and_only_in_its_own_form() {
 }
 
 #[test]
+fn the_docs_name_every_rail_with_its_default() {
+    let docs = include_str!("../../../../docs/policy.md");
+    for rail in RAILS {
+        let (name, default) = (rail.name, rail.default);
+        let row = docs.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        assert!(row.is_some_and(|row| row.contains(&format!("| {default} | {} |", rail.help))), "{name}: {row:?}");
+    }
+}
+
+#[test]
 fn waves_rise_and_end_with_everything() {
     let waves = |text: &str| policy(&[&format!("fleet: f\nrollout: {{ waves: {text} }}\n")]).fleet.waves;
     assert_eq!(waves("[1, 10, 5%, 100%]"), [Wave::Count(1), Wave::Count(10), Wave::Share(0.05), Wave::Share(1.0)]);

@@ -218,6 +218,7 @@ fn mistakes_of_every_kind_are_told() {
         ("fleet: a\nrails: { blast_radis: 5% }\n", "p:2:10: unknown rail `blast_radis` (did you mean `blast_radius`?)"),
         ("fleet: a\nrails: { blast_radius: 0.05 }\n", "p:2:24: `0.05` is not a percentage of more than 0"),
         ("fleet: a\nrollout: { waves: [0] }\n", "p:2:20: `0` is not a wave"),
+        ("fleet: a\nrollout: { waves: [] }\n", "p:2:19: a rollout has 1 to 16 waves"),
         ("profile: a\nsensors: [{ cpu: {}, disk: {} }]\n", "one to an item"),
         ("profile: a\nsensors: [cpu, cpu]\n", "p:2:16: the sensor `cpu` is used twice"),
         ("profile: a\nsensors:\n  - cpu: { every: 10ms }\n", "p:3:19: `every: 10ms` is not from 100ms to 1d"),

@@ -33,7 +33,9 @@ impl Keys {
         let path = self.0.path().join(name);
         let mut command = Command::new("ssh-keygen");
         command.args(["-q", "-N", "", "-C", "a comment", "-f"]).arg(&path).args(kind.split(' '));
-        assert!(command.status().expect("the tests need ssh-keygen: run `make deps`").success());
+        let made =
+            command.status().unwrap_or_else(|error| panic!("the tests need ssh-keygen, run `make deps`: {error}"));
+        assert!(made.success());
         path
     }
 
@@ -110,7 +112,7 @@ fn every_kind_of_key_that_ssh_keygen_makes_can_sign() {
             let document = format!("document {round}");
             let signature = keys.sign(&name, POLICY_NAMESPACE, document.as_bytes());
             let good = verify(&signers, document.as_bytes(), std::slice::from_ref(&signature), 1).unwrap();
-            assert_eq!(good[0].principals, [name.clone()]);
+            assert_eq!(good[0].principals, std::slice::from_ref(&name));
             assert!(good[0].fingerprint.starts_with("SHA256:"), "{good:?}");
             assert_eq!(fault(verify(&signers, b"another", &[signature], 1)), Fault::OtherBytes, "{kind}");
         }

@@ -50,12 +50,11 @@ impl Side {
         let Checked { files, result, .. } = Checked::read(source, catalogue)?;
         match result {
             Ok(policy) => Ok(Self { name, current: false, policy }),
-            Err(mistakes) => match tell(&mistakes, &files, Output::Table, printer) {
-                Failure::Failed(text) if text.is_empty() => {
-                    Err(Failure::Failed(format!("{name} has mistakes and cannot be compared")))
-                }
-                other => Err(other),
-            },
+            Err(mistakes) => {
+                let told = tell(&mistakes, &files, Output::Table, printer);
+                let bare = matches!(&told, Failure::Failed(text) if text.is_empty());
+                Err(if bare { Failure::Failed(format!("{name} has mistakes and cannot be compared")) } else { told })
+            }
         }
     }
 

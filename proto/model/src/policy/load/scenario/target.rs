@@ -1,6 +1,6 @@
 //! What differs beyond server scope: where series may stand, and which servers a step is done on.
 
-use super::super::report::{Fields, Report, quote};
+use super::super::report::{Fields, Place, Report, quote};
 use super::super::yaml::{Node, NodeKind};
 use super::{Context, SCOPES, place_of_word, selects};
 use crate::condition::{Condition, Slot, TextTest};
@@ -34,10 +34,26 @@ pub(super) fn check_scope(condition: &Condition, scope: Scope, node: &Node, repo
             "`{name}` is of one server, and the scope is `{word}`: put it into `servers.share(...)`, `servers.count(...)`, \
              or `servers.avg`, `sum`, `min`, `max`"
         );
-        report.at(place_of_word(node, &name), message);
+        report.at(place_outside(node, &name), message);
         return false;
     }
     true
+}
+
+/// The place of a word that does not stand within `servers.*(...)`.
+fn place_outside(node: &Node, word: &str) -> Place {
+    let text = node.text().unwrap_or_default();
+    let within = |at: usize| {
+        let before = &text[..at];
+        before.match_indices("servers.").any(|(begin, _)| {
+            let (open, close) = (before[begin..].matches('(').count(), before[begin..].matches(')').count());
+            open > close
+        })
+    };
+    match text.match_indices(word).find(|(at, _)| !within(*at)) {
+        Some((at, _)) => node.place_of(text[..at].chars().count()),
+        None => place_of_word(node, word),
+    }
 }
 
 /// The same for `when`, which has to read something besides.
