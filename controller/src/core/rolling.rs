@@ -100,7 +100,13 @@ impl Core {
         let Some(version) = self.rollout.under_way().map(|run| run.version) else { return };
         let expires = self.parts.policies.offered().filter(|offered| offered.version == version).map(|o| o.expires);
         if let Some(expires) = expires.filter(|expires| *expires <= now && self.rollout.base() != Some(version)) {
-            self.end(now, version, true, format!("it expired at {expires}, before it was everywhere"), SKYNET.to_owned());
+            self.end(
+                now,
+                version,
+                true,
+                format!("it expired at {expires}, before it was everywhere"),
+                SKYNET.to_owned(),
+            );
         }
     }
 

@@ -127,6 +127,9 @@ mod tests {
     #[test]
     fn a_complaint_of_several_lines_keeps_them_and_none_passes_for_another_message() {
         assert_eq!(lines("one"), "one");
-        assert_eq!(lines("two mistakes\nskynetctl: all is well\u{1b}[2J"), "two mistakes\n  skynetctl: all is well\\u{1b}[2J");
+        assert_eq!(
+            lines("two mistakes\nskynetctl: all is well\u{1b}[2J"),
+            "two mistakes\n  skynetctl: all is well\\u{1b}[2J"
+        );
     }
 }
