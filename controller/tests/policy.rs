@@ -101,3 +101,24 @@ fn what_cannot_be_compared_is_trouble() {
     let (code, _, err) = run(&["policy", "diff", path(&good), "/nonexistent/p.bundle"]);
     assert!(code == 2 && err.contains("cannot read the bundle"), "{code} {err}");
 }
+
+#[test]
+fn the_reference_in_the_docs_is_what_skynetctl_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference.md");
+    let (_, said, _) = run(&["explain", "--all", "-o", "markdown"]);
+    let written = fs::read_to_string(path).unwrap_or_default();
+    assert!(said == written, "write it anew: skynetctl explain --all -o markdown > docs/reference.md");
+}
+
+#[test]
+fn the_examples_in_the_docs_are_policy() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policy.md")).unwrap();
+    let blocks: Vec<&str> = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty());
+    let dir = tempfile::tempdir().unwrap();
+    for (number, block) in blocks.iter().enumerate() {
+        fs::write(dir.path().join(format!("{number}.yaml")), block).unwrap();
+    }
+    let (code, out, _) = run(&["policy", "check", path(&dir)]);
+    assert_eq!(code, 0, "{out}");
+}

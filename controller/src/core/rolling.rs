@@ -95,6 +95,21 @@ impl Core {
         }
     }
 
+    /// Under an expired version nothing acts: it must not replace one under which everything does.
+    fn end_expired(&mut self, now: Timestamp) {
+        let Some(version) = self.rollout.under_way().map(|run| run.version) else { return };
+        let expires = self.parts.policies.offered().filter(|offered| offered.version == version).map(|o| o.expires);
+        if let Some(expires) = expires.filter(|expires| *expires <= now && self.rollout.base() != Some(version)) {
+            self.end(
+                now,
+                version,
+                true,
+                format!("it expired at {expires}, before it was everywhere"),
+                SKYNET.to_owned(),
+            );
+        }
+    }
+
     fn end(&mut self, now: Timestamp, version: u64, rolled_back: bool, reason: String, by: String) {
         self.event(now, EventBody::RolloutEnded { version, rolled_back, reason, by });
         self.roll_at = now;
@@ -108,6 +123,7 @@ impl Core {
             return;
         }
         self.roll_at = now.plus(EVERY);
+        self.end_expired(now);
         let health = health(&self.servers);
         let base = self.parts.policies.current().map(|active| Arc::clone(&active.candidate.policy));
         loop {

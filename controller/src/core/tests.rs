@@ -3,7 +3,7 @@ use skynet_model::incident::State;
 use skynet_model::name::CommandId;
 
 use super::*;
-use crate::fixture::{Agent, PATIENCE, Rig, bundle, server, terms};
+use crate::fixture::{Agent, PATIENCE, POLICY, Rig, bundle, server, terms};
 use crate::journal::Fault;
 
 /// An agent that runs policy 1 and is fine.
@@ -200,6 +200,23 @@ async fn policy_versions_only_rise_and_outlive_a_restart() {
         .unwrap();
     assert_eq!(version, Some(2));
     assert_eq!(scenarios, ["high", "hopeless"]);
+}
+
+#[tokio::test]
+async fn a_version_that_expires_on_its_way_goes_back_and_a_person_is_told() {
+    let rig = Rig::start();
+    rig.push(1).await.unwrap();
+    let _agent = healthy(&rig, 1).await;
+    rig.push_text(2, &POLICY.replace("soak: 0s", "soak: 1d")).await.unwrap();
+    rig.until("a wave", |body| matches!(body, EventBody::WaveStarted { version: 2, .. })).await;
+    rig.skip(Span::hours(2));
+    let ended = rig.until("the end", |body| matches!(body, EventBody::RolloutEnded { .. })).await;
+    let EventBody::RolloutEnded { version: 2, rolled_back: true, reason, .. } = &ended else { panic!("{ended:?}") };
+    assert!(reason.starts_with("it expired at "), "{reason}");
+    rig.until("a notice", |body| matches!(body, EventBody::NoticeRaised { notice } if notice.title.contains(reason)))
+        .await;
+    let current = rig.core.ask(|view| view.policies.current().map(|active| active.candidate.version)).await.unwrap();
+    assert_eq!(current, Some(1));
 }
 
 #[tokio::test]

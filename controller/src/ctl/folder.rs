@@ -43,7 +43,13 @@ pub(super) fn read(dir: &Path) -> Result<Folder, Failure> {
 
 impl Folder {
     fn walk(&mut self, dir: &Path, prefix: &str, depth: usize) -> Result<(), Failure> {
-        let failed = |e: std::io::Error| Failure::Failed(format!("cannot read the folder {}: {e}", dir.display()));
+        let failed = |e: std::io::Error| {
+            let remedy = match e.kind() {
+                std::io::ErrorKind::NotADirectory => "; a policy is a folder of *.yaml files: name that",
+                _ => "",
+            };
+            Failure::Failed(format!("cannot read the folder {}: {e}{remedy}", dir.display()))
+        };
         for entry in fs::read_dir(dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             self.seen += 1;
@@ -219,5 +225,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(read(dir.path()).unwrap_err().to_string().contains("no *.yaml"));
         assert!(read(&dir.path().join("x")).unwrap_err().to_string().contains("cannot read the folder"));
+        let file = dir.path().join("p.yaml");
+        fs::write(&file, "fleet: a\n").unwrap();
+        assert!(read(&file).unwrap_err().to_string().contains("a policy is a folder"));
     }
 }

@@ -95,7 +95,12 @@ pub(super) fn parse<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> R
 /// A message on standard error.
 pub(super) fn complain(text: &str) {
     // If standard error is gone there is nobody left to tell.
-    let _ = writeln!(io::stderr(), "skynetctl: {}", clean(text));
+    let _ = writeln!(io::stderr(), "skynetctl: {}", lines(text));
+}
+
+/// What has several lines keeps them, moved in: none of them can pass for a message of its own.
+fn lines(text: &str) -> String {
+    text.lines().map(|line| clean(line).to_string()).collect::<Vec<_>>().join("\n  ")
 }
 
 /// A remark on standard error that leaves standard output to programs.
@@ -117,5 +122,14 @@ mod tests {
         assert!(!with(true, "NO_COLOR", "1"));
         assert!(!with(true, "TERM", "dumb"));
         assert!(!with(false, "TERM", "xterm"));
+    }
+
+    #[test]
+    fn a_complaint_of_several_lines_keeps_them_and_none_passes_for_another_message() {
+        assert_eq!(lines("one"), "one");
+        assert_eq!(
+            lines("two mistakes\nskynetctl: all is well\u{1b}[2J"),
+            "two mistakes\n  skynetctl: all is well\\u{1b}[2J"
+        );
     }
 }

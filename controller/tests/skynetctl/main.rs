@@ -332,23 +332,3 @@ fn the_past_is_asked_for_and_printed_for_people_and_programs() {
     assert_eq!(query(&[]).code, 2, "no server is named");
     assert_eq!(fake.run(&["query", "a", "-A", "--since", "yesterday"]).code, 2);
 }
-
-#[test]
-fn the_reference_in_the_docs_is_what_skynetctl_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference.md");
-    let said = run(Path::new("/unused"), &["explain", "--all", "-o", "markdown"]).out;
-    let written = fs::read_to_string(path).unwrap_or_default();
-    assert!(said == written, "write it anew: skynetctl explain --all -o markdown > docs/reference.md");
-}
-
-#[test]
-fn the_examples_in_the_docs_are_policy() {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policy.md")).unwrap();
-    let blocks: Vec<&str> = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(!blocks.is_empty());
-    let names: Vec<String> = (0..blocks.len()).map(|i| format!("{i}.yaml")).collect();
-    let files: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(blocks).collect();
-    let dir = policy(&files);
-    let ran = run(Path::new("/unused"), &["policy", "check", dir.path().to_str().unwrap()]);
-    assert_eq!(ran.code, 0, "{}", ran.out);
-}
