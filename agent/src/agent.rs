@@ -73,6 +73,8 @@ pub struct Agent {
     last_session: u64,
     /// When this process began, on the boot clock.
     pub started_boot_ms: i64,
+    /// Whether policy is taken that nobody signed.
+    pub insecure_unsigned: bool,
     /// What the acting process gave up by itself: told in every session until another version is taken.
     given_up: Option<v1::PolicyStatus>,
     pushes: VecDeque<(String, Labels)>,
@@ -119,6 +121,7 @@ impl Agent {
             epoch: known_epoch,
             last_session: 0,
             started_boot_ms,
+            insecure_unsigned: config.trust.is_insecure(),
             given_up: told,
             pushes: VecDeque::new(),
             running: BTreeSet::new(),

@@ -129,6 +129,7 @@ fn hello(agent: &mut Agent) -> v1::Hello {
         labels: labels_to_wire(&policy.labels),
         started_boot_ms: agent.started_boot_ms,
         system: Some(agent.system()),
+        insecure_unsigned: agent.insecure_unsigned,
     }
 }
 

@@ -161,7 +161,10 @@ impl OperatorService for Operator {
         let limit = if limit == 0 { LIMIT } else { limit.min(10 * LIMIT) } as usize;
         let history = Arc::clone(&self.history);
         let found: Vec<Value> = match kind.as_str() {
-            "servers" => self.ask(move |view| documents::servers(view, &history, limit)).await?,
+            "servers" => {
+                let unsigned = self.terms.trust.is_insecure();
+                self.ask(move |view| documents::servers(view, &history, unsigned, limit)).await?
+            }
             "incidents" => self.ask(move |view| documents::incidents(view, all, limit)).await?,
             "policies" => self.ask(move |view| documents::policies(view, limit)).await?,
             "notices" => self.ask(move |view| documents::notices(view, limit)).await?,
@@ -185,11 +188,11 @@ impl OperatorService for Operator {
         let bad = |e: skynet_model::name::NameError| Status::invalid_argument(e.to_string());
         let missing = format!("no {} {}; skynetctl get lists what there is", kind.escape_debug(), name.escape_debug());
         let history = Arc::clone(&self.history);
-        let catalogue = self.terms.catalogue;
+        let terms = self.terms.clone();
         let found: Option<Value> = match kind.as_str() {
             "server" => {
                 let id = ServerId::new(&name).map_err(bad)?;
-                self.ask(move |view| documents::server_in_full(view, &history, catalogue, &id)).await?
+                self.ask(move |view| documents::server_in_full(view, &history, &terms, &id)).await?
             }
             "incident" => {
                 let id = IncidentId::new(&name).map_err(bad)?;

@@ -103,7 +103,7 @@ impl Core {
         let entry = self.servers.entry(server.clone()).or_default();
         entry.session = Some(session);
         entry.since = Some(now);
-        entry.system = hello.system;
+        (entry.system, entry.insecure_unsigned) = (hello.system, hello.insecure_unsigned);
         (entry.boot, entry.version) = (Some(hello.boot.clone()), Some(hello.version.clone()));
         (entry.sensors, entry.lost_readings) = (Sensors::default(), 0);
         let sensors = entry.sensors.clone();

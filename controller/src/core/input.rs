@@ -140,6 +140,8 @@ pub struct Hello {
     pub policy_digest: String,
     /// What the server runs on.
     pub system: System,
+    /// It takes policy that nobody signed.
+    pub insecure_unsigned: bool,
     /// When the agent began, on the boot clock; 0: not told.
     pub started_boot_ms: i64,
     /// The labels that policy came with.

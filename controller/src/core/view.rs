@@ -64,6 +64,8 @@ pub struct Server {
     pub version: Option<String>,
     /// What it runs on.
     pub system: System,
+    /// Its agent takes policy that nobody signed.
+    pub insecure_unsigned: bool,
     /// The policy it runs.
     pub policy_version: Option<u64>,
     /// That policy's digest.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use skynet_model::incident::{Incident, Notice};
+use skynet_model::sign::Signer;
 use skynet_model::time::Timestamp;
 
 /// A server as `get servers` gives it.
@@ -32,6 +33,10 @@ pub struct Server {
     pub policy_digest: Option<String>,
     /// Why it refused the newest policy.
     pub policy_error: Option<String>,
+    /// Its agent takes policy that nobody signed.
+    pub insecure_unsigned: bool,
+    /// The controller does.
+    pub controller_insecure_unsigned: bool,
     /// How many series it gives.
     pub series: u64,
     /// When its last reading was taken.
@@ -107,6 +112,8 @@ pub struct PolicyVersion {
     pub scenarios: Option<Scenarios>,
     /// Whether it is in force.
     pub current: bool,
+    /// Whose signatures are good; nobody's where anybody may push.
+    pub signed_by: Vec<Signer>,
 }
 
 /// How many scenarios there are, or which.

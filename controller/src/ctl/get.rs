@@ -15,6 +15,10 @@ use super::print::{Printer, parse, remark};
 use super::words::target;
 use super::{approve, maintenance, silence};
 
+/// What is said of a controller that checks no signatures.
+pub(super) const CONTROLLER_UNSIGNED: &str =
+    "INSECURE: the controller takes policy that nobody signed (insecure_unsigned)";
+
 /// Asks and prints.
 ///
 /// # Errors
@@ -37,6 +41,9 @@ pub(super) async fn run(
         }
         Output::Table => {
             printer.page(&page(kind, &jsons, clock::now())?)?;
+            if kind == Kind::Servers && read::<Server>(kind, &jsons)?.iter().any(|s| s.controller_insecure_unsigned) {
+                remark(CONTROLLER_UNSIGNED);
+            }
             if jsons.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
                 remark(&format!("only the first {limit} are shown; --limit shows more"));
             }
@@ -92,7 +99,12 @@ pub(super) fn connection(server: &Server) -> Span {
 /// What policy a server runs.
 pub(super) fn policy_of(server: &Server) -> Span {
     let version = server.policy_version.map_or_else(|| "none".to_owned(), |v| format!("v{v}"));
-    if server.policy_error.is_some() { Ink::Red.on(format!("{version}, refused newer")) } else { version.into() }
+    match (server.policy_error.is_some(), server.insecure_unsigned) {
+        (false, false) => version.into(),
+        (true, false) => Ink::Red.on(format!("{version}, refused newer")),
+        (false, true) => Ink::Red.on(format!("{version}, TAKES UNSIGNED")),
+        (true, true) => Ink::Red.on(format!("{version}, refused newer, TAKES UNSIGNED")),
+    }
 }
 
 fn incidents(incidents: &[Story], now: Timestamp) -> Table {
@@ -143,7 +155,7 @@ pub(super) fn severity(severity: Severity) -> Span {
 }
 
 fn policies(policies: &[PolicyVersion], now: Timestamp) -> Table {
-    let mut table = Table::new(&["VERSION", "STATE", "ACTIVATED", "BY", "SCENARIOS", "DIGEST"]);
+    let mut table = Table::new(&["VERSION", "STATE", "ACTIVATED", "BY", "SIGNED BY", "SCENARIOS", "DIGEST"]);
     for policy in policies {
         let scenarios = policy.scenarios.as_ref().map(|scenarios| match scenarios {
             Scenarios::Count(count) => count.to_string(),
@@ -154,11 +166,18 @@ fn policies(policies: &[PolicyVersion], now: Timestamp) -> Table {
             if policy.current { Ink::Green.on("in force") } else { "past".into() },
             ago(policy.activated, now),
             or_dash(policy.by.as_deref()),
+            signers(policy),
             or_dash(scenarios.as_deref()),
             policy.digest.chars().take(12).collect::<String>().into(),
         ]);
     }
     table
+}
+
+/// Who signed a version.
+pub(super) fn signers(policy: &PolicyVersion) -> Span {
+    let names: Vec<String> = policy.signed_by.iter().map(|signer| signer.principals.join(",")).collect();
+    if names.is_empty() { Ink::Red.on("nobody") } else { names.join(", ").into() }
 }
 
 fn notices(notices: &[Told], now: Timestamp) -> Table {
@@ -241,6 +260,12 @@ db1   away       3m12s  v2, refused newer  0/0      0       3m12s  0.1.0  -
     }
 
     #[test]
+    fn a_server_that_takes_unsigned_policy_says_so() {
+        let unsigned = fixture::SERVER.replace("\"series\":42", "\"insecure_unsigned\":true,\"series\":42");
+        assert!(table(Kind::Servers, &[&unsigned]).contains("  v3, TAKES UNSIGNED  "));
+    }
+
+    #[test]
     fn incidents_are_listed_with_their_state_and_age() {
         assert_eq!(
             table(Kind::Incidents, &[fixture::INCIDENT]),
@@ -271,14 +296,15 @@ i-7f3a9c  verifying  warning   disk-filling  web1   3m12s  1      web1 /var is 9
             table(
                 Kind::Policies,
                 &[
-                    r#"{"version":3,"digest":"0123456789abcdef","activated":1793502843926,"by":"root","scenarios":4,"current":true}"#,
+                    r#"{"version":3,"digest":"0123456789abcdef","activated":1793502843926,"by":"root","scenarios":4,"current":true,
+                    "signed_by":[{"fingerprint":"SHA256:a","principals":["anna"]},{"fingerprint":"SHA256:b","principals":["ben","b"]}]}"#,
                     r#"{"version":2,"digest":"fe","activated":1793416455926,"by":"uid 1000","scenarios":["a"],"current":false}"#,
                 ]
             ),
             "\
-VERSION  STATE     ACTIVATED  BY        SCENARIOS  DIGEST
-v3       in force  12s        root      4          0123456789ab
-v2       past      1d         uid 1000  1          fe
+VERSION  STATE     ACTIVATED  BY        SIGNED BY    SCENARIOS  DIGEST
+v3       in force  12s        root      anna, ben,b  4          0123456789ab
+v2       past      1d         uid 1000  nobody       1          fe
 "
         );
         assert_eq!(

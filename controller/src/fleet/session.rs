@@ -134,6 +134,7 @@ impl Session {
             policy_digest: hello.policy_digest,
             system: system(hello.system.unwrap_or_default()),
             started_boot_ms: hello.started_boot_ms,
+            insecure_unsigned: hello.insecure_unsigned,
             labels: convert::labels_from_wire(&hello.labels).map_err(End::Refused)?,
         };
         let boot = hello.boot.clone();

@@ -1,15 +1,16 @@
 //! The JSON documents of the API.
 
 use serde_json::{Value, json};
-use skynet_model::catalogue::{Catalogue, Unit};
+use skynet_model::catalogue::Unit;
 use skynet_model::name::{IncidentId, ServerId};
 
 use super::explain::{Around, explain};
 use crate::core::{Server, View};
 use crate::history::History;
-use crate::policies::Version;
+use crate::policies::{Terms, Version};
 
-fn server(id: &ServerId, server: &Server, history: &History) -> Value {
+/// `unsigned`: whether this controller takes policy that nobody signed.
+fn server(id: &ServerId, server: &Server, history: &History, unsigned: bool) -> Value {
     let (series, last_reading) = history.count(id);
     let sensors: Vec<Value> = server
         .sensors
@@ -38,6 +39,8 @@ fn server(id: &ServerId, server: &Server, history: &History) -> Value {
         "policy_version": server.policy_version,
         "policy_digest": server.policy_digest,
         "policy_error": server.policy_error,
+        "insecure_unsigned": server.insecure_unsigned,
+        "controller_insecure_unsigned": unsigned,
         "series": series,
         "last_reading": last_reading,
         "lost_readings": server.lost_readings,
@@ -45,14 +48,14 @@ fn server(id: &ServerId, server: &Server, history: &History) -> Value {
     })
 }
 
-pub(super) fn servers(view: View<'_>, history: &History, limit: usize) -> Vec<Value> {
-    view.servers.iter().take(limit).map(|(id, entry)| server(id, entry, history)).collect()
+pub(super) fn servers(view: View<'_>, history: &History, unsigned: bool, limit: usize) -> Vec<Value> {
+    view.servers.iter().take(limit).map(|(id, entry)| server(id, entry, history, unsigned)).collect()
 }
 
-pub(super) fn server_in_full(view: View<'_>, history: &History, catalogue: &Catalogue, id: &ServerId) -> Option<Value> {
-    let mut document = server(id, view.servers.get(id)?, history);
+pub(super) fn server_in_full(view: View<'_>, history: &History, terms: &Terms, id: &ServerId) -> Option<Value> {
+    let mut document = server(id, view.servers.get(id)?, history, terms.trust.is_insecure());
     let latest = history.latest(id).into_iter().map(|(series, value, time)| {
-        let unit = catalogue.series(&series.name).map_or(Unit::Any, |(_, spec)| spec.unit);
+        let unit = terms.catalogue.series(&series.name).map_or(Unit::Any, |(_, spec)| spec.unit);
         json!({ "series": series, "value": value, "time": time, "unit": unit.as_str() })
     });
     document["latest"] = latest.collect();

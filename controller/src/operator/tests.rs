@@ -102,6 +102,7 @@ async fn servers_are_listed_and_described_with_their_latest_values() {
     );
     assert_eq!((&web1["series"], &web1["last_reading"], &web1["lost_readings"]), (&1.into(), &5.into(), &0.into()));
     assert_eq!((&web1["boot"], &web1["version"]), (&"boot-1".into(), &"0.1.0".into()));
+    assert_eq!((&web1["insecure_unsigned"], &web1["controller_insecure_unsigned"]), (&false.into(), &true.into()));
     let sensor = &web1["sensors"][0];
     assert_eq!((&sensor["id"], &sensor["healthy"], &sensor["every"]), (&"probe".into(), &true.into(), &"1s".into()));
     let full = office.describe("server", "web1").await.unwrap();

@@ -123,6 +123,9 @@ pub struct Hello {
     /// The labels the policy in force was given with, names and values in turn; they are compared with the operators'.
     #[prost(string, repeated, tag = "11")]
     pub labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The agent takes policy that nobody signed (`insecure_unsigned`): operators are told.
+    #[prost(bool, tag = "12")]
+    pub insecure_unsigned: bool,
 }
 /// What the server runs on, for people; empty or 0 where it is not known.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -132,6 +132,7 @@ impl Agent {
             wall_ms: now.wall.0,
             boot_ms: now.boot_ms,
             system: None,
+            insecure_unsigned: true,
             started_boot_ms: 0,
             labels: self.last.labels.clone(),
         };

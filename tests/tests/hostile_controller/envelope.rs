@@ -41,6 +41,11 @@ impl Envelope {
         self.role = if self.role == "web" { "db" } else { "web" };
     }
 
+    /// The next version is in force, which comes with the role of a web server.
+    pub(crate) fn rise(&mut self) {
+        (self.version, self.role) = (6, "web");
+    }
+
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }

@@ -116,7 +116,7 @@ fn nothing_outside_the_envelope_is_ever_done() {
     // The door is not simply shut: what two signers sign is taken, and acts.
     let taken = acting.ask(&forger.next());
     assert!(matches!(&taken, Reply::Policy { version: 6, error: None, .. }), "{taken:?}");
-    envelope.version = 6;
+    envelope.rise();
     let last = forger.plain(&envelope, "mark", 0);
     let effect = envelope.judge(&last, acting.boot_ms() + 60_000, acting.boot_ms(), false).unwrap();
     let reply = acting.ask(&Request::Execute { command: Box::new(last), deadline_boot_ms: acting.boot_ms() + 60_000 });

@@ -6,7 +6,7 @@ use skynet_model::time::Timestamp;
 use super::super::age::instant;
 use super::super::documents::{Latest, Server};
 use super::super::figure::{figure, unit_of};
-use super::super::get::{ago, connection, labels, or_dash, policy_of};
+use super::super::get::{CONTROLLER_UNSIGNED, ago, connection, labels, or_dash, policy_of};
 use super::super::page::{Ink, Page, Table};
 
 /// The page.
@@ -29,6 +29,12 @@ pub(super) fn page(server: &Server, now: Timestamp) -> Page {
     page.field("Policy", [policy_of(server), digest.into()]);
     if let Some(error) = server.policy_error.as_ref().filter(|e| !e.is_empty()) {
         page.field("", [Ink::Red.on(error)]);
+    }
+    if server.insecure_unsigned {
+        page.field("", [Ink::Red.on("INSECURE: the agent takes policy that nobody signed (insecure_unsigned)")]);
+    }
+    if server.controller_insecure_unsigned {
+        page.field("", [Ink::Red.on(CONTROLLER_UNSIGNED)]);
     }
     page.field("Series", [server.series.to_string().into()]);
     page.field("Last read", [server.last_reading.map_or_else(|| "never".into(), |t| instant(t, now).into())]);
@@ -118,6 +124,18 @@ LATEST VALUES
   disk.used_ratio{mount=\"/var\"}  74.0 %  12s
 "
         );
+    }
+
+    #[test]
+    fn who_takes_unsigned_policy_is_told_loudly() {
+        let insecure = Server { insecure_unsigned: true, controller_insecure_unsigned: true, ..Server::default() };
+        let text = page(&insecure, fixture::NOW).render(false);
+        assert!(
+            text.contains("INSECURE: the agent takes") && text.contains("INSECURE: the controller takes"),
+            "{text}"
+        );
+        let text = page(&Server::default(), fixture::NOW).render(false);
+        assert!(!text.contains("INSECURE"), "{text}");
     }
 
     #[test]

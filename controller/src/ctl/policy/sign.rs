@@ -1,6 +1,6 @@
 //! `policy sign`: the operator's own `ssh-keygen` signs; no key ever enters this program.
 
-use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -33,14 +33,20 @@ pub(in super::super) fn sign(
     let failed =
         |error: &dyn std::fmt::Display| Failure::Failed(format!("ssh-keygen cannot be run: {error}; install it"));
     // From standard input to standard output: passphrase, agent and touch go by the terminal, as its user knows them.
-    let input = File::open(bundle).map_err(|e| Failure::Failed(format!("cannot read {}: {e}", bundle.display())))?;
+    // What was read is signed, whatever the file holds by now.
     let run = Command::new("ssh-keygen")
         .args(["-q", "-Y", "sign", "-n", POLICY_NAMESPACE, "-f"])
         .arg(key)
-        .stdin(input)
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .and_then(std::process::Child::wait_with_output)
+        .and_then(|mut child| {
+            if let Some(mut input) = child.stdin.take() {
+                // One that ends before it has read all says why, and with which code.
+                drop(input.write_all(&bytes));
+            }
+            child.wait_with_output()
+        })
         .map_err(|error| failed(&error))?;
     if !run.status.success() || run.stdout.is_empty() {
         return Err(Failure::Failed(format!("ssh-keygen did not sign ({}) with {}", run.status, key.display())));
