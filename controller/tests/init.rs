@@ -1,4 +1,5 @@
 //! `skynet-controller init` with keys of a real `ssh-keygen`: what it makes starts a controller, and nothing is overwritten.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
