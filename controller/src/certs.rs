@@ -1,6 +1,9 @@
-//! Certificates for a fleet that lives a day: the demo's and the tests'.
+//! Certificates: of a fleet that lives a day (the demo's and the tests', whose CA key is thrown away), and of a real one
+//! ([`init`]).
 //!
-//! What must never enter: the keys of a real fleet. A CA whose key is thrown away signs a controller and some servers.
+//! What must never enter: a running controller. Everything here is done once, before one starts.
+
+pub mod init;
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -14,7 +17,7 @@ use rcgen::{
 use skynet_model::name::{NameError, ServerId};
 use skynet_model::time::{Span, Timestamp};
 
-/// How long the certificates are valid.
+/// How long the certificates of a fleet that lives a day are valid.
 pub const VALID: Span = Span::hours(24);
 
 /// Why no certificates were made.
@@ -47,7 +50,7 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), CertsError> {
     done.map_err(|source| CertsError::Write { place: path.display().to_string(), source })
 }
 
-fn params(name: &str, now: Timestamp) -> CertificateParams {
+fn params(name: &str, now: Timestamp, valid: Span) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -60,8 +63,26 @@ fn params(name: &str, now: Timestamp) -> CertificateParams {
     };
     // Clocks differ a little.
     params.not_before = at(Timestamp(now.0 - 300_000));
-    params.not_after = at(now.plus(VALID));
+    params.not_after = at(now.plus(valid));
     params
+}
+
+/// A CA that signs certificates and no further CA.
+fn authority(fleet: &str, now: Timestamp, valid: Span) -> Result<CertifiedIssuer<'static, KeyPair>, CertsError> {
+    let mut ca = params(&format!("{fleet} CA"), now, valid);
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?)
+}
+
+/// What a certificate says; `role` is the SPIFFE id's path.
+fn leaf(fleet: &str, role: &str, name: &str, now: Timestamp, valid: Span) -> Result<CertificateParams, CertsError> {
+    let mut leaf = params(name, now, valid);
+    leaf.is_ca = IsCa::ExplicitNoCa;
+    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    leaf.subject_alt_names.push(SanType::URI(Ia5String::try_from(format!("spiffe://{fleet}/{role}"))?));
+    Ok(leaf)
 }
 
 /// Writes `ca.pem`, `controller.pem`, `controller.key` and, for each server, `server-NAME.pem` and `server-NAME.key`
@@ -77,18 +98,11 @@ pub fn generate(folder: &Path, fleet: &str, servers: &[&str]) -> Result<(), Cert
     std::fs::create_dir_all(folder)
         .map_err(|source| CertsError::Write { place: folder.display().to_string(), source })?;
 
-    let mut ca = params(&format!("{fleet} CA"), now);
-    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
+    let ca = authority(fleet, now, VALID)?;
     write(&folder.join("ca.pem"), &ca.pem(), 0o644)?;
 
     let issue = |file: &str, role: &str, name: &str, hosts: bool| -> Result<(), CertsError> {
-        let mut leaf = params(name, now);
-        leaf.is_ca = IsCa::ExplicitNoCa;
-        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        leaf.subject_alt_names.push(SanType::URI(Ia5String::try_from(format!("spiffe://{fleet}/{role}"))?));
+        let mut leaf = leaf(fleet, role, name, now, VALID)?;
         if hosts {
             leaf.subject_alt_names.push(SanType::DnsName(Ia5String::try_from("localhost".to_owned())?));
             for ip in [std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()] {

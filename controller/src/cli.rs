@@ -1,5 +1,6 @@
 //! The command line of `skynet-controller`.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -23,6 +24,9 @@ pub enum Command {
     /// Bring back from the offsite copy what a lost data folder held.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Begin a fleet, on your own machine: CA, the controller's certificate and key, the signers file and a
+    /// configuration to start with. Nothing is overwritten.
+    Init(certs::init::InitArgs),
     /// Write certificates that are valid for a day: to try things out, not for a real fleet.
     DevCerts {
         /// The folder to write into.
@@ -83,6 +87,10 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Err(error) => return Ok(misconfigured(&error)),
             }
         }
+        Command::Init(args) => match certs::init::init(&args, clock::now()) {
+            Ok(next) => writeln!(std::io::stdout(), "{next}")?,
+            Err(error) => return Ok(misconfigured(&error.to_string())),
+        },
         Command::DevCerts { folder, fleet, server } => {
             certs::generate(&folder, &fleet, &server.iter().map(String::as_str).collect::<Vec<_>>())?;
         }
