@@ -21,7 +21,7 @@ use crate::fleet::{Fleet, catalogue};
 use crate::history::{Archive, History, Keep, Limits};
 use crate::journal::{Feed, Journal, pending_notices};
 use crate::notify::{Console, Patience, Runner, WAITING};
-use crate::operator::{self, Operator};
+use crate::operator::{self, Operator, Roles};
 use crate::plain::plain;
 use crate::policies::{Policies, Terms};
 use crate::store::{self, Sources, Store};
@@ -105,7 +105,7 @@ impl App {
         })?;
         let listener = tokio::net::TcpListener::bind(config.listen).await;
         let listener = listener.with_context(|| format!("listening for agents on {}", config.listen))?;
-        let socket = operator::bind(&config.socket())?;
+        let socket = operator::bind(&config.socket(), !config.operators.is_empty())?;
         let metrics = match config.metrics_listen {
             Some(address) => {
                 let listener = tokio::net::TcpListener::bind(address).await;
@@ -224,7 +224,9 @@ impl App {
         let fleet = Fleet::new(core.clone(), Arc::clone(&history), config.fleet.clone());
         let mut fleet = tokio::spawn(fleet.serve(incoming, until_down(going_down.clone())));
         let board = copy.as_ref().map(|copy| Arc::clone(&copy.board));
-        let operators = Operator::new(core.clone(), Arc::clone(&history), feed, terms).with_store(board);
+        let operators = Operator::new(core.clone(), Arc::clone(&history), feed, terms)
+            .with_store(board)
+            .with_roles(Roles::new(config.operators.clone()));
         let mut operators = tokio::spawn(operators.serve(socket, until_down(going_down)));
         let web = metrics.map(|listener| {
             if let Ok(address) = listener.local_addr() {
