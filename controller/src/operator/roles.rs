@@ -141,6 +141,15 @@ impl Roles {
         ))
     }
 
+    /// Lets an admin in where no method of the API is called, and gives the name.
+    ///
+    /// # Errors
+    /// Which role is missing, and how to get it.
+    pub fn admin(&self, uid: u32, gid: u32) -> Result<String, String> {
+        static VAULT: Method = acts("the vault", Role::Admin);
+        self.admit(uid, gid, &VAULT).map(|caller| caller.name)
+    }
+
     fn role(&self, users: &Users, uid: u32, gid: u32) -> Option<Role> {
         if uid == 0 || uid == self.own {
             return Some(Role::Admin);
