@@ -19,10 +19,17 @@ fn bundle() -> Vec<u8> {
     [b"skynet-keys 1\n[ca-key]\n", &*key(), b"\n[redis-writer]\nhunter2hunter2\n"].concat()
 }
 
+/// Most of a process's memory is zeros, which are skipped a page at a time.
 fn count(bytes: &[u8], what: &[u8]) -> usize {
-    let first = what[0];
-    let at = (0..bytes.len().saturating_sub(what.len() - 1)).filter(|at| bytes[*at] == first);
-    at.filter(|at| bytes[*at..].starts_with(what)).count()
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut found = 0;
+    for (page, chunk) in bytes.chunks(ZEROS.len()).enumerate() {
+        if chunk != &ZEROS[..chunk.len()] {
+            let begins = (0..chunk.len()).filter(|at| chunk[*at] == what[0]);
+            found += begins.filter(|at| bytes[page * ZEROS.len() + at..].starts_with(what)).count();
+        }
+    }
+    found
 }
 
 /// How often the key is in the memory of a process that can be written to.
