@@ -21,10 +21,11 @@ use crate::fleet::{Fleet, catalogue};
 use crate::history::{Archive, History, Keep, Limits};
 use crate::journal::{Feed, Journal, pending_notices};
 use crate::notify::{Console, Patience, Runner, WAITING};
-use crate::operator::{self, Operator};
+use crate::operator::{self, Operator, Roles};
 use crate::plain::plain;
 use crate::policies::{Policies, Terms};
 use crate::store::{self, Sources, Store};
+use crate::vault::{self, Door, Vault};
 use crate::web::Web;
 
 /// How long an orderly end may take.
@@ -49,6 +50,8 @@ pub struct App {
     credentials: tls::Credentials,
     listener: tokio::net::TcpListener,
     socket: tokio::net::UnixListener,
+    vault: Arc<Vault>,
+    vault_socket: tokio::net::UnixListener,
     metrics: Option<tokio::net::TcpListener>,
     _lock: std::fs::File,
 }
@@ -105,7 +108,8 @@ impl App {
         })?;
         let listener = tokio::net::TcpListener::bind(config.listen).await;
         let listener = listener.with_context(|| format!("listening for agents on {}", config.listen))?;
-        let socket = operator::bind(&config.socket())?;
+        let socket = operator::bind(&config.socket(), !config.operators.is_empty())?;
+        let vault_socket = operator::bind(&vault::socket(&config.socket()), !config.operators.admins.is_empty())?;
         let metrics = match config.metrics_listen {
             Some(address) => {
                 let listener = tokio::net::TcpListener::bind(address).await;
@@ -118,7 +122,15 @@ impl App {
             trust: config.trust().map_err(anyhow::Error::msg)?,
             catalogue: catalogue::catalogue(),
         };
-        Ok(Self { config, terms, credentials, listener, socket, metrics, _lock: lock })
+        let vault = Arc::default();
+        Ok(Self { config, terms, credentials, listener, socket, vault, vault_socket, metrics, _lock: lock })
+    }
+
+    /// With keys from the start; without, the vault is sealed.
+    #[must_use]
+    pub fn with_vault(mut self, vault: Vault) -> Self {
+        self.vault = Arc::new(vault);
+        self
     }
 
     /// Where agents connect.
@@ -134,7 +146,7 @@ impl App {
     /// # Errors
     /// The journal or the policy in force cannot be read, or a part ended before it should.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, terms, credentials, listener, socket, metrics, _lock } = self;
+        let Self { config, terms, credentials, listener, socket, vault, vault_socket, metrics, _lock } = self;
         let (mut journal, events) = Journal::open_folder(&config.data_dir.join("journal"))?;
         let settings = store::Settings::of(&config).map_err(anyhow::Error::msg)?;
         let store = settings.map(|settings| Store::open(settings, &mut journal));
@@ -224,7 +236,14 @@ impl App {
         let fleet = Fleet::new(core.clone(), Arc::clone(&history), config.fleet.clone());
         let mut fleet = tokio::spawn(fleet.serve(incoming, until_down(going_down.clone())));
         let board = copy.as_ref().map(|copy| Arc::clone(&copy.board));
-        let operators = Operator::new(core.clone(), Arc::clone(&history), feed, terms).with_store(board);
+        let operators = Operator::new(core.clone(), Arc::clone(&history), feed, terms)
+            .with_store(board)
+            .with_roles(Roles::new(config.operators.clone()));
+        if vault.is_sealed() {
+            tracing::info!("the vault is sealed: `age -d keys.age | ssh controller skynetctl unseal` brings its keys");
+        }
+        let door = door(vault, Roles::new(config.operators.clone()), core.clone());
+        let door = tokio::spawn(door.serve(vault_socket));
         let mut operators = tokio::spawn(operators.serve(socket, until_down(going_down)));
         let web = metrics.map(|listener| {
             if let Ok(address) = listener.local_addr() {
@@ -264,6 +283,7 @@ impl App {
         }
         fleet.abort();
         operators.abort();
+        door.abort();
         runner.abort();
         if let Some(web) = web {
             web.abort();
@@ -271,8 +291,21 @@ impl App {
         if tokio::time::timeout(DRAIN, tokio::task::spawn_blocking(move || history.close())).await.is_err() {
             tracing::warn!("the history did not end within {} s; the next start replays its log", DRAIN.as_secs());
         }
+        let _ = std::fs::remove_file(vault::socket(&config.socket()));
         let _ = std::fs::remove_file(config.socket());
         result
+    }
+}
+
+/// Only admins open the vault, and the journal has it.
+fn door(vault: Arc<Vault>, roles: Roles, core: Handle) -> Door {
+    let runtime = tokio::runtime::Handle::current();
+    Door {
+        vault,
+        admit: Box::new(move |uid, gid| roles.admin(uid, gid)),
+        tell: Box::new(move |vault::Called { by, method, summary }| {
+            runtime.block_on(core.tell(Input::Called { by, role: "admin", method, summary }))
+        }),
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::progress::Bar;
+use crate::vault::{self, Vault};
 use crate::{app, certs, clock, demo, store};
 
 /// What it can be asked.
@@ -16,7 +17,15 @@ use crate::{app, certs, clock, demo, store};
 #[command(version, about = "Watches servers, heals what it can, and calls a person for the rest")]
 pub enum Command {
     /// Run the controller.
-    Run(#[command(flatten)] File),
+    Run {
+        /// The configuration.
+        #[command(flatten)]
+        file: File,
+        /// INSECURE: take the vault's keys from a folder, one file a key, instead of waiting for `skynetctl unseal`.
+        /// Whoever can read the disk, or a copy of it, has them.
+        #[arg(long, value_name = "DIR")]
+        keys_from: Option<PathBuf>,
+    },
     /// Check the configuration and the files it names; start nothing.
     CheckConfig(#[command(flatten)] File),
     /// Break real things on this machine, one after another, and watch them being healed.
@@ -69,7 +78,10 @@ pub struct File {
 /// Whatever stops it, in words for the one who asked.
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run(file) => {
+        Command::Run { file, keys_from } => {
+            if let Err(error) = vault::harden() {
+                tracing::warn!("{error}");
+            }
             let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
             let stop = async move {
                 tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
@@ -78,7 +90,16 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Ok(config) => config,
                 Err(error) => return Ok(misconfigured(&error)),
             };
-            app::App::build(config).await?.run(stop).await?;
+            let mut app = app::App::build(config).await?;
+            if let Some(folder) = keys_from {
+                app = app.with_vault(Vault::from_folder(&folder)?);
+                tracing::warn!(
+                    "INSECURE: the vault's keys are on disk in {} (--keys-from): whoever reads the disk or a copy of it \
+                     has them",
+                    folder.display()
+                );
+            }
+            app.run(stop).await?;
         }
         Command::CheckConfig(file) => {
             match Config::read(&file.config).map(|config| app::check(&config).and_then(|_| app::check_copy(&config))) {

@@ -2,6 +2,7 @@
 
 mod history;
 mod offsite;
+mod operators;
 pub mod signers;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use skynet_model::sign::Trust;
 use crate::journal::Address;
 pub use history::HistoryConfig;
 pub use offsite::Offsite;
+pub use operators::Operators;
 
 /// Largest file that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -34,8 +36,14 @@ pub struct Config {
     pub cert: PathBuf,
     /// Its key, PEM.
     pub key: PathBuf,
-    /// Journal, policies, history and the operators' socket.
+    /// Journal, policies and history, and the operators' socket unless it is set.
     pub data_dir: PathBuf,
+    /// The operators' socket: `operator.sock` in `data_dir`, if absent. Its folder must be there, and nobody else may
+    /// write to it.
+    pub socket: Option<PathBuf>,
+    /// Who may do what through the socket.
+    #[serde(default)]
+    pub operators: Operators,
     /// Where Prometheus finds `/metrics`; nowhere if absent. It answers whoever can reach it: keep it on loopback, or
     /// behind something that asks who is there.
     pub metrics_listen: Option<SocketAddr>,
@@ -108,6 +116,15 @@ impl Config {
         for path in [&mut config.ca, &mut config.cert, &mut config.key, &mut config.data_dir] {
             *path = folder.join(&*path);
         }
+        config.socket = config.socket.map(|path| folder.join(path));
+        config.operators.check()?;
+        if !config.operators.is_empty() && config.socket.is_none() {
+            return Err(
+                "[operators] names people who cannot reach data_dir, which is its owner's alone: set a place for \
+                        the socket too, as in socket = \"/run/skynet/operator.sock\""
+                    .to_owned(),
+            );
+        }
         config.signers = config.signers.map(|path| folder.join(path));
         for (name, credential) in &mut config.credentials {
             match (&mut credential.file, &credential.url) {
@@ -164,7 +181,7 @@ impl Config {
     /// The operators' socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.data_dir.join("operator.sock")
+        self.socket.clone().unwrap_or_else(|| self.data_dir.join("operator.sock"))
     }
 }
 
@@ -237,6 +254,9 @@ other = { file = "pager.url" }
             ("[servers.web1]", "[history]\nkeep = \"5m\"\n[servers.web1]", "history.keep"),
             ("[servers.web1]", "[history]\nmax_bytes = \"20GB\"\n[servers.web1]", "20GiB"),
             ("[servers.web1]", "[history]\nmax_bytes = \"1MiB\"\n[servers.web1]", "history.max_bytes"),
+            ("[servers.web1]", "[operators]\nviewers = [\"ann\"]\n[servers.web1]", "socket ="),
+            ("[servers.web1]", "[operators]\nviewers = [\"group:\"]\n[servers.web1]", "operators.viewers"),
+            ("[servers.web1]", "[operators]\nwatchers = [\"ann\"]\n[servers.web1]", "watchers"),
             ("data_dir", "metrics_listen = \"here\"\ndata_dir", "metrics_listen"),
         ] {
             let text = GOOD.replace(from, to);

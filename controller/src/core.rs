@@ -243,6 +243,10 @@ impl Core {
                 self.event(now, body);
             }
             Input::Remark { server, topic, message } => self.remark(now, server, topic, message),
+            Input::Called { by, role, method, summary } => {
+                let (role, method) = (role.to_owned(), method.to_owned());
+                self.event(now, EventBody::OperatorCalled { by, role, method, summary });
+            }
             Input::Stop => self.ended = true,
         }
     }

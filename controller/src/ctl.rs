@@ -29,6 +29,7 @@ mod server;
 mod silence;
 mod store;
 mod tree;
+mod vault;
 pub mod words;
 
 use std::io;
@@ -160,6 +161,8 @@ async fn run(args: Args, catalogue: &'static Catalogue, printer: &mut Printer) -
             operate::halt(&mut Link::open(&socket).await?, &reason, output, printer).await
         }
         Command::Resume { output } => operate::resume(&mut Link::open(&socket).await?, output, printer).await,
+        Command::Unseal { output } => vault::unseal(&socket, output, printer),
+        Command::Seal { output } => vault::seal(&socket, output, printer),
         Command::Store(StoreCommand::Status { output }) => {
             store::status(&mut Link::open(&socket).await?, output, printer).await
         }

@@ -21,6 +21,7 @@ pub mod policies;
 pub mod progress;
 pub mod rollout;
 pub mod store;
+pub mod vault;
 pub mod web;
 pub mod workbench;
 

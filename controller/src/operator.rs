@@ -1,14 +1,17 @@
 //! The operators' API on a unix socket: what `skynetctl` speaks.
 //!
-//! What must never enter: terminal output (that is `ctl`). Whoever may open the socket is an operator; the socket is its
-//! owner's alone, and the peer's user id goes into the log.
+//! What must never enter: terminal output (that is `ctl`). Who calls is known from the socket; what they may call is in
+//! `roles`; a call that changes something is in the journal before its effect.
 
+mod calls;
 mod documents;
 mod explain;
+mod gate;
 mod peer;
 mod query;
 mod replay;
 mod request;
+mod roles;
 mod rollout;
 mod socket;
 mod standing;
@@ -25,7 +28,6 @@ use skynet_proto::v1::operator_service_server::{OperatorService, OperatorService
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
-use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
 use crate::core::{Handle, Input, MAX_TEXT, Order, Refused, Steer, View};
@@ -34,12 +36,17 @@ use crate::journal::Feed;
 use crate::policies::{PolicyError, Terms};
 use crate::store::Board;
 
+use gate::{Gate, caller};
+use roles::Caller;
+pub use roles::Roles;
 pub use socket::{SocketError, bind};
 
 /// Answers of one list.
 const LIMIT: u32 = 1000;
 /// Log lines that wait for one reader.
 const LINES: usize = 256;
+/// Longest summary of a call in the journal, in bytes.
+const MAX_SUMMARY: usize = 300;
 /// How long a request other than the log may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Questions about the past that are answered at once; each may hold much memory.
@@ -59,6 +66,7 @@ pub struct Operator {
     queries: Arc<Semaphore>,
     replays: Arc<Semaphore>,
     store: Option<Arc<Board>>,
+    roles: Arc<Roles>,
 }
 
 impl Operator {
@@ -73,6 +81,7 @@ impl Operator {
             queries: Arc::new(Semaphore::new(QUERIES)),
             replays: Arc::new(Semaphore::new(1)),
             store: None,
+            roles: Arc::default(),
         }
     }
 
@@ -80,6 +89,13 @@ impl Operator {
     #[must_use]
     pub fn with_store(mut self, store: Option<Arc<Board>>) -> Self {
         self.store = store;
+        self
+    }
+
+    /// With these roles; without, root and the controller's own user are admins, and nobody else is anything.
+    #[must_use]
+    pub fn with_roles(mut self, roles: Roles) -> Self {
+        self.roles = Arc::new(roles);
         self
     }
 
@@ -92,13 +108,14 @@ impl Operator {
         listener: tokio::net::UnixListener,
         stop: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
+        let roles = Arc::clone(&self.roles);
         let service = OperatorServiceServer::new(self)
             .max_decoding_message_size(MAX_REQUEST)
             .max_encoding_message_size(MAX_ANSWER);
         tonic::transport::Server::builder()
             .max_concurrent_streams(64)
             .concurrency_limit_per_connection(64)
-            .serve_with_incoming_shutdown(service, UnixListenerStream::new(listener), stop)
+            .serve_with_incoming_shutdown(Gate::new(service, roles), UnixListenerStream::new(listener), stop)
             .await
     }
 
@@ -108,6 +125,15 @@ impl Operator {
     ) -> Result<T, Status> {
         let answer = tokio::time::timeout(PATIENCE, self.core.ask(question)).await;
         answer.map_err(|_| busy())?.map_err(|e| status(&e))
+    }
+
+    /// Notes a call that changes something, and gives the caller's name. The core takes its inputs in order: the event is
+    /// in the journal before what the call leads to.
+    async fn called(&self, caller: Caller, summary: String) -> Result<String, Status> {
+        let summary = summary[..summary.floor_char_boundary(MAX_SUMMARY)].to_owned();
+        let Caller { name: by, role, method } = caller;
+        let called = Input::Called { by: by.clone(), role: role.as_str(), method: method.name, summary };
+        if self.core.tell(called).await { Ok(by) } else { Err(Status::unavailable("the controller is going down")) }
     }
 
     async fn order(&self, order: Order) -> Result<Response<v1::Document>, Status> {
@@ -129,14 +155,6 @@ fn status(refused: &Refused) -> Status {
     }
 }
 
-/// Who asks. The socket's mode lets only its owner and root in; this holds even if somebody changed the mode.
-fn operator<T>(request: &Request<T>) -> Result<String, Status> {
-    let credentials = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
-    let uid = credentials.map(|c| c.uid()).ok_or_else(|| Status::unauthenticated("who asks is not known"))?;
-    let own = rustix::process::geteuid().as_raw();
-    peer::admit(uid, own).map_err(Status::permission_denied)
-}
-
 fn text(what: &str, text: String) -> Result<String, Status> {
     if text.len() > MAX_TEXT {
         return Err(Status::invalid_argument(format!(
@@ -156,7 +174,7 @@ impl OperatorService for Operator {
     type VerifyStoreStream = Lines;
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::Documents>, Status> {
-        operator(&request)?;
+        caller(request.extensions())?;
         let v1::ListRequest { kind, all, limit } = request.into_inner();
         let limit = if limit == 0 { LIMIT } else { limit.min(10 * LIMIT) } as usize;
         let history = Arc::clone(&self.history);
@@ -183,7 +201,7 @@ impl OperatorService for Operator {
     }
 
     async fn describe(&self, request: Request<v1::DescribeRequest>) -> Result<Response<v1::Document>, Status> {
-        operator(&request)?;
+        caller(request.extensions())?;
         let v1::DescribeRequest { kind, name } = request.into_inner();
         let bad = |e: skynet_model::name::NameError| Status::invalid_argument(e.to_string());
         let missing = format!("no {} {}; skynetctl get lists what there is", kind.escape_debug(), name.escape_debug());
@@ -224,7 +242,7 @@ impl OperatorService for Operator {
     }
 
     async fn logs(&self, request: Request<v1::LogsRequest>) -> Result<Response<Lines>, Status> {
-        operator(&request)?;
+        caller(request.extensions())?;
         let v1::LogsRequest { follow, after, tail } = request.into_inner();
         let mut after = if after == 0 { self.feed.before_newest(tail as usize) } else { after };
         let feed = Arc::clone(&self.feed);
@@ -264,7 +282,7 @@ impl OperatorService for Operator {
     }
 
     async fn push_policy(&self, request: Request<v1::PushPolicyRequest>) -> Result<Response<v1::Document>, Status> {
-        let by = operator(&request)?;
+        let by = self.called(caller(request.extensions())?, calls::push(request.get_ref())).await?;
         let v1::PushPolicyRequest { bundle, signatures, insecure_unsigned } = request.into_inner();
         let (terms, now) = (self.terms.clone(), crate::clock::now());
         let checked =
@@ -287,52 +305,62 @@ impl OperatorService for Operator {
     }
 
     async fn pause_rollout(&self, request: Request<v1::PauseRolloutRequest>) -> Result<Response<v1::Document>, Status> {
-        let by = operator(&request)?;
+        let by = self.called(caller(request.extensions())?, calls::pause(request.get_ref())).await?;
         let what = if request.into_inner().paused { Steer::Pause } else { Steer::Resume };
         self.order(Order::Steer { what, by }).await
     }
 
     async fn roll_back(&self, request: Request<v1::RollBackRequest>) -> Result<Response<v1::Document>, Status> {
-        let by = operator(&request)?;
+        let by = self.called(caller(request.extensions())?, request.get_ref().reason.clone()).await?;
         let reason = text("reason", request.into_inner().reason)?;
         self.order(Order::Steer { what: Steer::RollBack { reason }, by }).await
     }
 
     async fn label_server(&self, request: Request<v1::LabelServerRequest>) -> Result<Response<v1::Document>, Status> {
-        let by = operator(&request)?;
+        let by = self.called(caller(request.extensions())?, calls::label(request.get_ref())).await?;
         self.order(rollout::label(request.into_inner(), by)?).await
     }
 
     async fn acknowledge(&self, request: Request<v1::AcknowledgeRequest>) -> Result<Response<v1::Document>, Status> {
-        let by = operator(&request)?;
+        let by = self
+            .called(
+                caller(request.extensions())?,
+                calls::about(&request.get_ref().incident, &request.get_ref().comment),
+            )
+            .await?;
         let v1::AcknowledgeRequest { incident, comment } = request.into_inner();
         let incident = IncidentId::new(&incident).map_err(|e| Status::invalid_argument(e.to_string()))?;
         self.order(Order::Acknowledge { incident, by, comment: text("comment", comment)? }).await
     }
 
     async fn request(&self, request: Request<v1::RequestRequest>) -> Result<Response<v1::Document>, Status> {
-        let by = operator(&request)?;
+        let by = self.called(caller(request.extensions())?, calls::request(request.get_ref())).await?;
         self.order(request::order(request.into_inner(), by)?).await
     }
 
     async fn halt(&self, request: Request<v1::HaltRequest>) -> Result<Response<v1::Document>, Status> {
-        let by = operator(&request)?;
+        let by = self.called(caller(request.extensions())?, request.get_ref().reason.clone()).await?;
         let reason = text("reason", request.into_inner().reason)?;
         self.order(Order::Halt { by, reason }).await
     }
 
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::Document>, Status> {
-        let by = operator(&request)?;
+        let by = self.called(caller(request.extensions())?, String::new()).await?;
         self.order(Order::Resume { by }).await
     }
 
     async fn approve(&self, request: Request<v1::ApproveRequest>) -> Result<Response<v1::Document>, Status> {
-        let by = operator(&request)?;
+        let by = self
+            .called(
+                caller(request.extensions())?,
+                calls::about(&request.get_ref().incident, &request.get_ref().comment),
+            )
+            .await?;
         self.order(standing::approve(request.into_inner(), by)?).await
     }
 
     async fn add_silence(&self, request: Request<v1::AddSilenceRequest>) -> Result<Response<v1::Document>, Status> {
-        let by = operator(&request)?;
+        let by = self.called(caller(request.extensions())?, calls::silence(request.get_ref())).await?;
         self.order(standing::silence(request.into_inner(), by)?).await
     }
 
@@ -340,7 +368,7 @@ impl OperatorService for Operator {
         &self,
         request: Request<v1::ExpireSilenceRequest>,
     ) -> Result<Response<v1::Document>, Status> {
-        let by = operator(&request)?;
+        let by = self.called(caller(request.extensions())?, request.get_ref().id.clone()).await?;
         self.order(standing::expire_silence(request.into_inner(), by)?).await
     }
 
@@ -348,7 +376,7 @@ impl OperatorService for Operator {
         &self,
         request: Request<v1::StartMaintenanceRequest>,
     ) -> Result<Response<v1::Document>, Status> {
-        let by = operator(&request)?;
+        let by = self.called(caller(request.extensions())?, calls::maintenance(request.get_ref())).await?;
         self.order(standing::start_maintenance(request.into_inner(), by)?).await
     }
 
@@ -356,12 +384,12 @@ impl OperatorService for Operator {
         &self,
         request: Request<v1::EndMaintenanceRequest>,
     ) -> Result<Response<v1::Document>, Status> {
-        let by = operator(&request)?;
+        let by = self.called(caller(request.extensions())?, request.get_ref().id.clone()).await?;
         self.order(standing::end_maintenance(request.into_inner(), by)?).await
     }
 
     async fn query(&self, request: Request<v1::QueryRequest>) -> Result<Response<v1::QueryAnswer>, Status> {
-        operator(&request)?;
+        caller(request.extensions())?;
         let known = self.ask(|view| view.servers.keys().cloned().collect::<Vec<_>>()).await?;
         let known = known.into_iter().chain(self.history.servers()).collect();
         let query = query::check(request.into_inner(), &known)?;
@@ -378,7 +406,7 @@ impl OperatorService for Operator {
     }
 
     async fn replay(&self, request: Request<v1::ReplayRequest>) -> Result<Response<replay::Parts>, Status> {
-        operator(&request)?;
+        caller(request.extensions())?;
         let known = self.ask(|view| view.servers.keys().cloned().collect::<Vec<_>>()).await?;
         let known = known.into_iter().chain(self.history.servers()).collect();
         let replay = replay::check(request.into_inner(), &known)?;
@@ -390,7 +418,7 @@ impl OperatorService for Operator {
     }
 
     async fn verify_store(&self, request: Request<v1::VerifyStoreRequest>) -> Result<Response<Lines>, Status> {
-        operator(&request)?;
+        caller(request.extensions())?;
         store::verify(self.store.as_deref(), &self.feed).map(Response::new)
     }
 }

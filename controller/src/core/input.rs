@@ -43,6 +43,17 @@ pub enum Input {
         /// In words.
         message: String,
     },
+    /// An operator called a method that changes something: told before what it leads to.
+    Called {
+        /// Who.
+        by: String,
+        /// Their role.
+        role: &'static str,
+        /// The method.
+        method: &'static str,
+        /// What they asked for, in short.
+        summary: String,
+    },
     /// Write what is left and end.
     Stop,
 }
@@ -55,6 +66,7 @@ impl std::fmt::Debug for Input {
             Self::Ask(_) => "Ask",
             Self::Notified { .. } => "Notified",
             Self::Remark { .. } => "Remark",
+            Self::Called { .. } => "Called",
             Self::Stop => "Stop",
         })
     }

@@ -121,6 +121,18 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Bring the controller its keys, on standard input: `age -d keys.age | ssh controller skynetctl unseal`.
+    Unseal {
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Take the keys away from the controller.
+    Seal {
+        /// How to print what became of it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
     /// The offsite copy in Redis.
     #[command(subcommand)]
     Store(StoreCommand),

@@ -307,7 +307,7 @@ fn refused(socket: &Path, status: &tonic::Status) -> Failure {
     }
 }
 
-fn unreachable(socket: &Path, error: &io::Error) -> Failure {
+pub(super) fn unreachable(socket: &Path, error: &io::Error) -> Failure {
     let path = socket.display();
     let start = "start it (`systemctl start skynet-controller`) or name its socket with --socket or SKYNET_SOCKET";
     let kind = error.kind();

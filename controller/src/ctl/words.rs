@@ -153,6 +153,9 @@ pub fn words(body: &EventBody) -> Words {
             ("halted", "fleet".to_owned(), with(&format!("acting was stopped by {by}"), reason), Ink::Red)
         }
         EventBody::Resumed { by } => ("resumed", "fleet".to_owned(), format!("acting goes on, says {by}"), Ink::Green),
+        EventBody::OperatorCalled { by, role, method, summary } => {
+            ("operator_called", by.clone(), with(&format!("called {method}, as {role}"), summary), Ink::Plain)
+        }
         EventBody::Remark { server, topic, message } => (
             "remark",
             server.as_ref().map_or_else(|| "controller".to_owned(), ToString::to_string),

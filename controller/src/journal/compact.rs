@@ -72,6 +72,7 @@ fn slot_of(body: &EventBody) -> Option<Slot> {
         | EventBody::NoticeFailed { .. }
         | EventBody::RequestMade { .. }
         | EventBody::StepApproved { .. }
+        | EventBody::OperatorCalled { .. }
         | EventBody::Remark { .. } => None,
     }
 }
@@ -162,6 +163,7 @@ pub fn what_matters(events: Vec<Event>, tail: usize) -> Vec<Event> {
             | EventBody::WaveStarted { .. }
             | EventBody::RolloutPaused { .. }
             | EventBody::RolloutEnded { .. }
+            | EventBody::OperatorCalled { .. }
             | EventBody::Remark { .. } => false,
         };
         index >= tail

@@ -1,4 +1,4 @@
-//! The socket: its owner's alone, and only one controller's.
+//! The socket: only one controller's; its owner's alone, or open to all when each call is asked who makes it.
 
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
@@ -24,11 +24,11 @@ pub enum SocketError {
     },
 }
 
-/// Listens on `path` with mode 0600. A socket that a controller left behind is replaced.
+/// Listens on `path`: with mode 0600, or 0666 when it is `shared`. A socket that a controller left behind is replaced.
 ///
 /// # Errors
 /// [`SocketError`].
-pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+pub fn bind(path: &Path, shared: bool) -> Result<UnixListener, SocketError> {
     let place = path.display().to_string();
     let system = |source| SocketError::System { place: place.clone(), source };
     match std::fs::symlink_metadata(path) {
@@ -42,7 +42,8 @@ pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     let temporary = path.with_extension("new");
     let _ = std::fs::remove_file(&temporary);
     let listener = UnixListener::bind(&temporary).map_err(system)?;
-    std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600)).map_err(system)?;
+    let mode = if shared { 0o666 } else { 0o600 };
+    std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(mode)).map_err(system)?;
     std::fs::rename(&temporary, path).map_err(system)?;
     Ok(listener)
 }

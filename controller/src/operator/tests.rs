@@ -18,6 +18,12 @@ struct Office {
     folder: tempfile::TempDir,
 }
 
+/// The name of the user who runs the tests.
+fn myself() -> String {
+    let users = peer::read_users("/etc/passwd".as_ref(), "/etc/group".as_ref());
+    users.name(rustix::process::geteuid().as_raw())
+}
+
 async fn connect(path: std::path::PathBuf) -> OperatorServiceClient<Channel> {
     let connector = tower::service_fn(move |_: tonic::transport::Uri| {
         let path = path.clone();
@@ -37,7 +43,7 @@ impl Office {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("operator.sock");
         let operator = Operator::new(rig.core.clone(), Arc::clone(&rig.history), Arc::clone(&rig.feed), terms);
-        tokio::spawn(operator.serve(bind(&path).unwrap(), std::future::pending()));
+        tokio::spawn(operator.serve(bind(&path, false).unwrap(), std::future::pending()));
         Self { rig, client: connect(path).await, folder }
     }
 
@@ -74,14 +80,17 @@ impl Office {
 async fn the_socket_is_its_owners_and_a_stale_one_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("operator.sock");
-    let listener = bind(&path).unwrap();
+    let listener = bind(&path, false).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(matches!(bind(&path), Err(SocketError::Taken(_))));
+    assert!(matches!(bind(&path, false), Err(SocketError::Taken(_))));
     drop(listener);
-    bind(&path).unwrap();
+    drop(bind(&path, true).unwrap());
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+    bind(&path, false).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, "precious").unwrap();
-    assert!(matches!(bind(&path), Err(SocketError::Foreign(_))));
+    assert!(matches!(bind(&path, false), Err(SocketError::Foreign(_))));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }
 
@@ -139,7 +148,7 @@ async fn an_incident_is_described_acknowledged_and_its_notice_listed() {
     let taken = office.describe("incident", &id).await.unwrap();
     assert_eq!(taken["acknowledged"]["comment"], "mine");
     let by = taken["acknowledged"]["by"].as_str().unwrap();
-    assert_eq!(by, peer::name(rustix::process::geteuid().as_raw()));
+    assert_eq!(by, myself());
     assert!(taken["explanation"].as_str().unwrap().contains("took it over"));
     let none = v1::AcknowledgeRequest { incident: "i-none".to_owned(), comment: String::new() };
     assert_eq!(office.client.acknowledge(none).await.unwrap_err().code(), Code::NotFound);
@@ -194,13 +203,15 @@ async fn the_log_gives_what_is_kept_and_follows() {
     let mut following = office.client.logs(newest).await.unwrap().into_inner();
     assert_eq!(following.message().await.unwrap().unwrap().json, kept.last().unwrap().as_ref().unwrap().json);
     office.client.halt(v1::HaltRequest { reason: "drill".to_owned() }).await.unwrap();
+    let called = tokio::time::timeout(LIMIT, following.message()).await.unwrap().unwrap().unwrap();
+    assert!(called.json.contains("operator_called"), "{}", called.json);
     let next = tokio::time::timeout(LIMIT, following.message()).await.unwrap().unwrap().unwrap();
     let event: Value = serde_json::from_str(&next.json).unwrap();
     assert_eq!((&event["event"], &event["reason"]), (&"halted".into(), &"drill".into()));
     office.client.resume(v1::ResumeRequest {}).await.unwrap();
     let after = v1::LogsRequest { follow: false, after: event["seq"].as_u64().unwrap(), tail: 0 };
     let rest: Vec<_> = office.client.logs(after).await.unwrap().into_inner().collect().await;
-    assert!(rest[0].as_ref().unwrap().json.contains("resumed"));
+    assert!(rest[1].as_ref().unwrap().json.contains("resumed"));
     assert!(office.folder.path().join("operator.sock").exists());
 }
 
@@ -250,5 +261,6 @@ async fn without_an_offsite_copy_its_status_says_so_and_there_is_nothing_to_veri
     assert!(refused.code() == Code::FailedPrecondition && refused.message().contains("[redis]"), "{refused}");
 }
 
+mod roles;
 mod signed;
 mod standing;

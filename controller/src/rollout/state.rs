@@ -369,6 +369,7 @@ impl State {
             | EventBody::MaintenanceEnded { .. }
             | EventBody::BreakerOpened { .. }
             | EventBody::CommonCauseFound { .. }
+            | EventBody::OperatorCalled { .. }
             | EventBody::Remark { .. } => {}
         }
     }

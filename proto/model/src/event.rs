@@ -284,6 +284,17 @@ pub enum EventBody {
         /// Who, or `skynet`.
         by: String,
     },
+    /// An operator called a method that changes something. What it led to, if anything, comes after it.
+    OperatorCalled {
+        /// Who.
+        by: String,
+        /// Their role: `operator`, `admin`.
+        role: String,
+        /// The method, as the operators' API has it: `Halt`.
+        method: String,
+        /// What they asked for, in short.
+        summary: String,
+    },
     /// Something about Skynet itself that operators should know: a session ended by bad input, a capped server.
     Remark {
         /// The server it is about, where there is one.
@@ -331,6 +342,7 @@ impl EventBody {
             | Self::WaveStarted { .. }
             | Self::RolloutPaused { .. }
             | Self::RolloutEnded { .. }
+            | Self::OperatorCalled { .. }
             | Self::Remark { .. } => None,
         }
     }

@@ -168,6 +168,7 @@ impl Book {
             | EventBody::WaveStarted { .. }
             | EventBody::RolloutPaused { .. }
             | EventBody::RolloutEnded { .. }
+            | EventBody::OperatorCalled { .. }
             | EventBody::Remark { .. } => {}
         }
     }

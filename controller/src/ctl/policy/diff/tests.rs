@@ -240,7 +240,7 @@ async fn the_policy_in_force_is_asked_of_the_controller() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("operator.sock");
     let operator = Operator::new(rig.core.clone(), Arc::clone(&rig.history), Arc::clone(&rig.feed), terms());
-    tokio::spawn(operator.serve(bind(&socket).unwrap(), std::future::pending()));
+    tokio::spawn(operator.serve(bind(&socket, false).unwrap(), std::future::pending()));
     let catalogue = terms().catalogue;
     let mut printer = Printer::stdout();
     let current = Path::new("current");
