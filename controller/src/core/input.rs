@@ -2,6 +2,7 @@
 
 use skynet_engine::Asking;
 use skynet_model::command::{LedgerEntry, Outcome};
+use skynet_model::emergency::Taken;
 use skynet_model::name::{IncidentId, NoticeId, ServerId};
 use skynet_model::policy::Match;
 use skynet_model::series::Labels;
@@ -43,6 +44,13 @@ pub enum Input {
         /// In words.
         message: String,
     },
+    /// An emergency document whose signatures were found good.
+    Emergency {
+        /// What it says.
+        taken: Box<Taken>,
+        /// Its signatures.
+        signatures: Vec<String>,
+    },
     /// Write what is left and end.
     Stop,
 }
@@ -55,6 +63,7 @@ impl std::fmt::Debug for Input {
             Self::Ask(_) => "Ask",
             Self::Notified { .. } => "Notified",
             Self::Remark { .. } => "Remark",
+            Self::Emergency { .. } => "Emergency",
             Self::Stop => "Stop",
         })
     }

@@ -153,6 +153,12 @@ pub fn words(body: &EventBody) -> Words {
             ("halted", "fleet".to_owned(), with(&format!("acting was stopped by {by}"), reason), Ink::Red)
         }
         EventBody::Resumed { by } => ("resumed", "fleet".to_owned(), format!("acting goes on, says {by}"), Ink::Green),
+        EventBody::EmergencyTaken { taken, .. } => (
+            "emergency_taken",
+            "fleet".to_owned(),
+            taken.to_string(),
+            if taken.action.stops() { Ink::Red } else { Ink::Green },
+        ),
         EventBody::Remark { server, topic, message } => (
             "remark",
             server.as_ref().map_or_else(|| "controller".to_owned(), ToString::to_string),
