@@ -170,8 +170,11 @@ fn check_files(files: &Files) -> Result<Identity, String> {
 }
 
 fn read(path: &Path) -> Result<String, String> {
+    read_open(std::fs::File::open(path).map_err(|e| format!("cannot be read: {e}"))?)
+}
+
+fn read_open(file: std::fs::File) -> Result<String, String> {
     use std::io::Read;
-    let file = std::fs::File::open(path).map_err(|e| format!("cannot be read: {e}"))?;
     let mut text = String::new();
     file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(|e| format!("cannot be read: {e}"))?;
     if text.len() as u64 > MAX_FILE {
@@ -186,16 +189,33 @@ fn trust(signers: Option<&Path>, needed: u32, insecure_unsigned: bool) -> Result
         return Trust::new(None, needed, insecure_unsigned).map_err(|error| vec![error]);
     };
     let place = path.display();
-    let text = read(path).map_err(|error| vec![format!("signers: {place} {error}")])?;
-    let metadata = std::fs::metadata(path).map_err(|error| vec![format!("signers: {place}: {error}")])?;
-    let own = rustix::process::geteuid().as_raw();
-    if metadata.mode() & 0o022 != 0 || !(metadata.uid() == 0 || metadata.uid() == own) {
+    // What is looked at is what is read: nobody exchanges it in between.
+    let opened = std::fs::File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+    let (metadata, file) = opened.map_err(|error| vec![format!("signers: {place} cannot be read: {error}")])?;
+    let theirs = |metadata: &std::fs::Metadata| metadata.uid() != 0 && metadata.uid() != own_uid();
+    let others_write = |metadata: &std::fs::Metadata| metadata.mode() & 0o022 != 0;
+    if others_write(&metadata) || theirs(&metadata) {
         return Err(vec![format!("signers: others may change {place}; run `chown root {place}; chmod go-w {place}`")]);
     }
+    // Whoever may write its folder may put another file in its place.
+    let folder = path.canonicalize().ok().and_then(|path| Some(path.parent()?.to_owned())).unwrap_or_default();
+    let above = std::fs::metadata(&folder).map_err(|error| vec![format!("signers: {}: {error}", folder.display())])?;
+    let sticky = above.mode() & 0o1000 != 0;
+    if (others_write(&above) && !sticky) || theirs(&above) {
+        let folder = folder.display();
+        return Err(vec![format!(
+            "signers: others may replace {place}; run `chown root {folder}; chmod go-w {folder}`, or put it elsewhere"
+        )]);
+    }
+    let text = read_open(file).map_err(|error| vec![format!("signers: {place} {error}")])?;
     let signers = Signers::parse(&text).map_err(|mistakes| {
         mistakes.into_iter().map(|mistake| format!("signers: {place}, {mistake}")).collect::<Vec<_>>()
     })?;
     Trust::new(Some(signers), needed, insecure_unsigned).map_err(|error| vec![format!("signers: {error}")])
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 /// A key that others may read is no secret.

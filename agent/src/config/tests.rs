@@ -116,6 +116,15 @@ fn the_signers_file_is_read_and_must_be_nobody_elses() {
     let error = folder.load(&with("")).unwrap_err();
     assert!(error.contains("others may change") && error.contains("chmod go-w"), "{error}");
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+    for (mode, open) in [(0o777, true), (0o770, true), (0o1777, false), (0o755, false)] {
+        std::fs::set_permissions(folder.0.path(), PermissionsExt::from_mode(mode)).unwrap();
+        let loaded = folder.load(&with(""));
+        assert_eq!(
+            loaded.as_ref().is_err_and(|error| error.contains("others may replace")),
+            open,
+            "{mode:o}: {loaded:?}"
+        );
+    }
     folder.write("allowed_signers", "anna\nben cert-authority x\n");
     let error = folder.load(&with("")).unwrap_err();
     assert!(error.contains("allowed_signers, line 1:") && error.contains("line 2: cert-authority is not"), "{error}");

@@ -2,6 +2,7 @@
 //! disk.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 use skynet_model::time::Timestamp;
 use skynet_proto::stream::{Decoded, Decoder};
@@ -134,8 +135,18 @@ impl Intake {
                 open.write(sweep.started, readings.iter().filter_map(place));
             }
         }
+        // What is announced anew in the batch that retires its old id goes on: both ids mean one place.
+        let again: HashMap<Slot, u32> = match decoded.retired.is_empty() {
+            true => HashMap::new(),
+            false => {
+                let place = |(slot, _): &(u32, _)| Some((slots.get(*slot as usize).copied().flatten()?, *slot));
+                decoded.announced.iter().filter_map(place).collect()
+            }
+        };
         for slot in &decoded.retired {
-            if let Some(place) = slots.get_mut(*slot as usize).and_then(Option::take) {
+            if let Some(place) = slots.get_mut(*slot as usize).and_then(Option::take)
+                && again.get(&place).is_none_or(|new| new == slot)
+            {
                 match &mut open {
                     Some(open) => open.retire(place),
                     None => writer.retire(place),

@@ -175,6 +175,31 @@ async fn readings_are_acknowledged_when_the_history_has_them() {
     assert_eq!(house.rig.history.query(&server("web1"), "*", Timestamp(0))[0].samples[0].1, 7.0);
 }
 
+#[tokio::test]
+async fn a_series_that_is_announced_anew_as_its_old_id_ends_goes_on() {
+    let house = House::open(SLOW).await;
+    let mut agent = house.welcome("web1", 1).await;
+    agent.say(Body::Readings(batch(1, 1.0))).await;
+    // Its sensor began anew: in one batch it gets another id, and the old one ends.
+    let mut anew = batch(2, 2.0);
+    anew.announce = vec![v1::SeriesAnnounce { id: 2, name: "probe.value".to_owned(), labels: vec![] }];
+    (anew.sweeps[0].series, anew.retire) = (vec![2], vec![1]);
+    agent.say(Body::Readings(anew)).await;
+    let mut next = batch(3, 3.0);
+    next.sweeps[0].series = vec![2];
+    agent.say(Body::Readings(next)).await;
+    agent.until("ack", |a| matches!(a, Answer::Ack(ack) if ack.seq == 3)).await;
+    let values = || house.rig.history.latest(&server("web1")).iter().map(|r| r.1).collect::<Vec<f64>>();
+    assert_eq!(values(), [3.0]);
+    // One that is announced and ends in the same batch has ended.
+    let mut over = batch(4, 4.0);
+    over.announce = vec![v1::SeriesAnnounce { id: 3, name: "probe.value".to_owned(), labels: vec![] }];
+    (over.sweeps[0].series, over.retire) = (vec![3], vec![2, 3]);
+    agent.say(Body::Readings(over)).await;
+    agent.until("ack", |a| matches!(a, Answer::Ack(ack) if ack.seq == 4)).await;
+    assert_eq!(values(), [0.0; 0]);
+}
+
 /// Whether an incident of this scenario opened.
 fn opened(scenario: &'static str) -> impl Fn(&EventBody) -> bool {
     move |body| matches!(body, EventBody::IncidentOpened { incident } if incident.scenario.as_str() == scenario)
@@ -182,8 +207,7 @@ fn opened(scenario: &'static str) -> impl Fn(&EventBody) -> bool {
 
 #[tokio::test]
 async fn windows_that_begin_empty_are_filled_from_the_history() {
-    let at_once = POLICY.replace("fleet: demo\n", "fleet: demo\nrollout: { waves: [100%], soak: 0s }\n");
-    let scenario = |name: &str, when: &str| format!("{at_once}---\nscenario: {name}\nwhen: '{when}'\n");
+    let scenario = |name: &str, when: &str| format!("{POLICY}---\nscenario: {name}\nwhen: '{when}'\n");
     // What is older than an hour is not kept without a disk.
     let began = crate::clock::now().0 - 200_000;
     let batch = |seq: u64, value: f64| v1::ReadingBatch {

@@ -46,7 +46,7 @@ struct Hot {
 }
 
 /// A series' place in the history; the history gives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Slot {
     pub(super) index: u32,
     generation: u32,

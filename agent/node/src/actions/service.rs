@@ -48,6 +48,29 @@ const TICKS: u64 = 100;
 /// How often a stopping process is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// What systemd has for the machine itself, beside its targets: started, they take it down.
+const MACHINE: [&str; 10] = [
+    "systemd-poweroff",
+    "systemd-reboot",
+    "systemd-halt",
+    "systemd-kexec",
+    "systemd-exit",
+    "systemd-soft-reboot",
+    "systemd-suspend",
+    "systemd-hibernate",
+    "systemd-hybrid-sleep",
+    "systemd-suspend-then-hibernate",
+];
+
+/// The unit, which is a service: `${unit}` is filled by what a server or a person says, and `poweroff.target` is none.
+fn unit(params: &Params) -> Result<&str, ActionError> {
+    let unit = text(params, "unit")?;
+    if unit.ends_with(".target") || MACHINE.contains(&unit.strip_suffix(".service").unwrap_or(unit)) {
+        return Err(ActionError::Refused(format!("{unit} is no service: it is about the whole machine")));
+    }
+    Ok(unit)
+}
+
 /// Starts.
 #[derive(Debug)]
 pub(super) struct Start;
@@ -63,7 +86,7 @@ pub(super) struct Reload;
 
 impl Action for Start {
     fn run(&self, host: &dyn Host, params: &Params, context: &Context<'_>) -> Result<String, ActionError> {
-        let unit = text(params, "unit")?;
+        let unit = unit(params)?;
         if let Some(service) = Declared::find(unit, context) {
             return service.start(host, context);
         }
@@ -79,7 +102,7 @@ impl Action for Start {
 
 impl Action for Stop {
     fn run(&self, host: &dyn Host, params: &Params, context: &Context<'_>) -> Result<String, ActionError> {
-        let unit = text(params, "unit")?;
+        let unit = unit(params)?;
         if let Some(service) = Declared::find(unit, context) {
             return service.stop(host, context);
         }
@@ -90,7 +113,7 @@ impl Action for Stop {
 
 impl Action for Restart {
     fn run(&self, host: &dyn Host, params: &Params, context: &Context<'_>) -> Result<String, ActionError> {
-        let unit = text(params, "unit")?;
+        let unit = unit(params)?;
         if let Some(service) = Declared::find(unit, context) {
             let begun = host.boot_ms();
             let stopped = service.stop(host, context)?;
@@ -105,7 +128,7 @@ impl Action for Restart {
 
     /// Done, if the main process began after the intent.
     fn probe(&self, host: &dyn Host, params: &Params, context: &Context<'_>) -> Probe {
-        let Ok(unit) = text(params, "unit") else { return Probe::Unknown };
+        let Ok(unit) = unit(params) else { return Probe::Unknown };
         let main = if let Some(service) = Declared::find(unit, context) {
             service.process(host)
         } else {
@@ -141,7 +164,7 @@ impl Action for Restart {
 
 impl Action for Reload {
     fn run(&self, host: &dyn Host, params: &Params, context: &Context<'_>) -> Result<String, ActionError> {
-        let unit = text(params, "unit")?;
+        let unit = unit(params)?;
         if Declared::find(unit, context).is_some() {
             return Err(ActionError::Refused(format!(
                 "service `{unit}` is declared by scripts and has none to reload; use service.restart, or process.signal HUP"

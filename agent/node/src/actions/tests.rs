@@ -293,6 +293,18 @@ impl Daemon {
 }
 
 #[test]
+fn what_is_about_the_whole_machine_is_no_service() {
+    let host = Fake::new();
+    for verb in ["service.start", "service.stop", "service.restart", "service.reload"] {
+        for unit in ["poweroff.target", "multi-user.target", "systemd-reboot", "systemd-kexec.service"] {
+            let refused = nothing().run(&host, verb, &[("unit", unit)]);
+            assert!(matches!(&refused, Err(ActionError::Refused(why)) if why.contains("whole machine")), "{refused:?}");
+        }
+    }
+    assert_eq!(host.effects(), [""; 0]);
+}
+
+#[test]
 fn a_declared_service_is_started_by_its_script_and_lives_on() {
     let daemon = Daemon::new(true);
     assert_eq!(daemon.run("service.start").unwrap(), "started worker by script start-worker");

@@ -94,6 +94,9 @@ pub(super) fn check(
     // The labels fill parameters and scripts' environments.
     let instance = SeriesKey { name: "instance".into(), labels: command.labels.clone() };
     instance.check().map_err(|error| unsigned(format_args!("the command's labels: {error}")))?;
+    if let Some(request) = &scenario.on_request {
+        policy.check_asked(request, &command.labels).map_err(unsigned)?;
+    }
     let params = step.render(&command.labels).map_err(unsigned)?;
     if params != command.params {
         return Err(unsigned(format_args!(
@@ -101,7 +104,7 @@ pub(super) fn check(
             command.step, command.labels
         )));
     }
-    if let Some(never) = policy.refused_by(step.action.name, &params) {
+    if let Some(never) = policy.refused_by(step.action, &params) {
         return Err(refused(format!("`never: {never}` refuses {} with these parameters", step.action.name)));
     }
     if &command.server != server {

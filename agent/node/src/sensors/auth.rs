@@ -54,22 +54,43 @@ pub(super) fn build(_: &SensorUse, _: &BTreeMap<String, Script>) -> Result<Box<d
     Ok(Box::new(Auth { keys: BTreeMap::new(), read: None, found: VecDeque::new() }))
 }
 
-/// The program and its message: `... sshd[123]: Failed password for ...`.
+/// The program and its message: `TIME HOST sshd[123]: Failed password for ...`, where the time is one word or three. Other
+/// programs' messages, which may hold such a text, come after a word with a colon at its end, or later.
 fn split(line: &str) -> Option<(&str, &str)> {
     let (head, message) = line.split_once("]: ")?;
-    let tag = head.rsplit(' ').next()?;
-    Some((tag.split('[').next()?, message))
+    let mut words = head.split_whitespace().rev();
+    let tag = words.next()?;
+    let before: Vec<&str> = words.take(5).collect();
+    let plain = matches!(before.len(), 2 | 4) && !before.iter().any(|word| word.ends_with(':'));
+    plain.then(|| tag.split('[').next()).flatten().map(|program| (program, message))
 }
 
-/// The address after the last ` from `: names before it are whatever was typed.
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+}
+
+/// The address after the last ` from `: names before it are whatever was typed. What stands after it is sshd's own, or else,
+/// as with a certificate's id, also whatever somebody wrote: then the only address there is.
 fn from(message: &str) -> Option<IpAddr> {
-    let (_, rest) = message.rsplit_once(" from ")?;
-    rest.split_whitespace().next()?.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+    let (before, rest) = message.rsplit_once(" from ")?;
+    let mut words = rest.split_whitespace();
+    let ip = address(words.next()?);
+    let rest: Vec<&str> = words.take(4).collect();
+    match *rest.as_slice() {
+        [] | ["port", _] | ["port", _, "ssh2"] => ip,
+        _ if before.contains(" from ") => None,
+        _ => ip,
+    }
 }
 
+/// The address that PAM names. Users' names stand before and after it as they were typed: a second one says that one of
+/// them is no address at all.
 fn rhost(message: &str) -> Option<IpAddr> {
-    let (_, rest) = message.rsplit_once(" rhost=")?;
-    rest.split_whitespace().next()?.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+    let (before, rest) = message.rsplit_once(" rhost=")?;
+    if before.contains("rhost=") {
+        return None;
+    }
+    address(rest.split_whitespace().next()?)
 }
 
 /// Failures by address. Of a name that does not exist sshd writes one line when it is tried and another for each password
@@ -247,5 +268,40 @@ Nov  1 03:14:21 web1 sshd[7]: Failed password for root from nowhere port 1 ssh2
         let expected = [("198.51.100.9", 1), ("203.0.113.7", 3), ("2001:db8::7", 1)];
         assert_eq!(counted(LOG), expected.map(|(ip, n)| (ip.to_owned(), n)));
         assert!(counted("\u{0}]: \n]: x\nsshd[]: Failed  from \n").is_empty());
+    }
+
+    #[test]
+    fn nobody_can_have_another_address_counted() {
+        let failed = "Failed password for root from 192.0.2.66 port 1 ssh2";
+        for forged in [
+            // What other programs' messages hold, as sudo's, which has no number after its name.
+            format!("Nov  1 03:14:15 web1 sudo:      ann : command not allowed ; COMMAND=/bin/x sshd[1]: {failed}"),
+            format!("2026-11-01T03:14:15+00:00 web1 su: x sshd[1]: {failed}"),
+            format!("2026-11-01T03:14:15+00:00 web1 sudo[7]: x sshd[1]: {failed}"),
+            // A user's name at another service.
+            "Nov  1 03:14:15 web1 dovecot[4]: pam_unix(dovecot:auth): authentication failure; logname= uid=0 \
+             ruser=ann rhost=198.51.100.9  user=ann rhost=192.0.2.66"
+                .to_owned(),
+            "Nov  1 03:14:15 web1 dovecot[4]: pam_unix(dovecot:auth): authentication failure; logname= uid=0 \
+             ruser=ann rhost=192.0.2.66 rhost=  user=ann"
+                .to_owned(),
+            // The id of a certificate that its owner made.
+            "Nov  1 03:14:15 web1 sshd[4]: Failed publickey for invalid user ann from 198.51.100.9 port 1 ssh2: \
+             ED25519-CERT SHA256:x ID me from 192.0.2.66 port 1 ssh2 (serial 0) CA ED25519 SHA256:y"
+                .to_owned(),
+        ] {
+            assert_eq!(counted(&forged), [], "{forged}");
+        }
+        for (line, ip) in [
+            ("Failed publickey for ann from 198.51.100.9 port 1 ssh2: ED25519 SHA256:x", "198.51.100.9"),
+            (
+                "Failed password for invalid user x from 192.0.2.66 port 1 ssh2 from 198.51.100.9 port 1 ssh2",
+                "198.51.100.9",
+            ),
+            ("Failed none for invalid user  from 198.51.100.9 port 1 ssh2", "198.51.100.9"),
+        ] {
+            let counted = counted(&format!("Nov  1 03:14:15 web1 sshd[4]: {line}"));
+            assert_eq!(counted, [(ip.to_owned(), 1)], "{line}");
+        }
     }
 }

@@ -209,7 +209,7 @@ fn check_steps(policy: &Policy, scenario: &Scenario, parameters: &Labels) -> Res
     for (step, number) in scenario.respond.iter().zip(1..) {
         let params =
             step.render(parameters).map_err(|error| format!("step {number} of `{}`: {error}", scenario.name))?;
-        if let (Mode::Enforce, Some(never)) = (scenario.mode, policy.refused_by(step.action.name, &params)) {
+        if let (Mode::Enforce, Some(never)) = (scenario.mode, policy.refused_by(step.action, &params)) {
             return Err(format!(
                 "`never: {never}` of the policy refuses {} with these parameters, whoever asks",
                 step.action.name

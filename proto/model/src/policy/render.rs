@@ -3,6 +3,7 @@
 use core::net::IpAddr;
 
 use super::{ParamText, Policy, Scenario, Step, select, template};
+use crate::catalogue::ActionSpec;
 use crate::incident::Subject;
 use crate::series::Labels;
 use crate::value::{ParamKind, ParamSpec, Params, Value};
@@ -72,15 +73,43 @@ impl Policy {
     /// The name of the `never:` document that refuses these parameters, if one does: any one of its values is enough.
     /// One without `with` refuses the action altogether.
     #[must_use]
-    pub fn refused_by(&self, action: &str, params: &Params) -> Option<&str> {
+    pub fn refused_by(&self, action: &ActionSpec, params: &Params) -> Option<&str> {
+        let unit = |name: &str| action.params.iter().any(|p| p.name == name && p.kind == ParamKind::Unit);
         let refuses = |never: &super::Never| {
             let hit = |(name, refused): (&String, &Vec<String>)| {
-                params.get(name).is_some_and(|value| refused.iter().any(|r| is_refused(r, value)))
+                let Some(value) = params.get(name) else { return false };
+                let other = value.as_text().filter(|_| unit(name)).map(|text| Value::Text(other_name(text)));
+                refused.iter().any(|r| is_refused(r, value) || other.as_ref().is_some_and(|other| is_refused(r, other)))
             };
-            never.actions.iter().any(|a| a == action) && (never.with.is_empty() || never.with.iter().any(hit))
+            never.actions.iter().any(|a| a == action.name) && (never.with.is_empty() || never.with.iter().any(hit))
         };
         self.nevers.iter().find(|(_, never)| refuses(never)).map(|(name, _)| name.as_str())
     }
+
+    /// Checks that labels are the parameters of a request as policy declares them: these and no others, each of its kind
+    /// and written as the kind writes it. Whoever passes a request on could otherwise fill in what nobody may ask for.
+    ///
+    /// # Errors
+    /// A sentence that names the parameter.
+    pub fn check_asked(&self, request: &str, labels: &Labels) -> Result<(), String> {
+        let declared = self.requests.get(request).ok_or_else(|| format!("there is no request `{request}`"))?;
+        if let Some((name, _)) = labels.iter().find(|(name, _)| !declared.parameters.contains_key(*name)) {
+            return Err(format!("the request `{request}` has no parameter `{name}`"));
+        }
+        for (name, kind) in &declared.parameters {
+            let text = labels.get(name).ok_or_else(|| format!("the request `{request}` needs `{name}` ({kind})"))?;
+            let value = kind.parse(text).map_err(|error| format!("parameter `{name}` of `{request}`: {error}"))?;
+            if value.to_string() != text {
+                return Err(format!("parameter `{name}` of `{request}` is written as `{text}`, not as `{value}`"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The other name of a unit: to systemd `ssh` and `ssh.service` are one.
+fn other_name(unit: &str) -> String {
+    unit.strip_suffix(".service").map_or_else(|| format!("{unit}.service"), str::to_owned)
 }
 
 fn is_refused(refused: &str, value: &Value) -> bool {
@@ -153,7 +182,9 @@ impl Scenario {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Never;
+    use crate::catalogue::{Idempotence, Risk};
+    use crate::policy::{Never, Request};
+    use crate::time::Span;
 
     #[test]
     fn networks_contain_their_addresses_in_either_notation() {
@@ -192,12 +223,56 @@ mod tests {
         policy.nevers.insert("no-stop".into(), never(&["service.stop"], vec![]));
         let params = |name: &str, value: Value| Params::from([(name.to_owned(), value)]);
         let text = |t: &str| Value::Text(t.to_owned());
-        assert_eq!(policy.refused_by("firewall.block", &params("ip", text("10.9.8.7"))), Some("nets"));
-        assert_eq!(policy.refused_by("firewall.block", &params("ip", text("203.0.113.7"))), None);
-        assert_eq!(policy.refused_by("files.delete", &params("path", text("/etc/a/b"))), Some("etc"));
-        assert_eq!(policy.refused_by("files.delete", &params("path", Value::List(vec![text("/etc/x")]))), Some("etc"));
-        assert_eq!(policy.refused_by("files.delete", &params("path", text("/var/x"))), None);
-        assert_eq!(policy.refused_by("service.stop", &Params::new()), Some("no-stop"));
-        assert_eq!(policy.refused_by("service.start", &Params::new()), None);
+        let unit = &[ParamSpec { name: "unit", kind: ParamKind::Unit, required: true, default: None, help: "" }];
+        let action = |name: &'static str| ActionSpec {
+            name,
+            help: "",
+            params: unit,
+            risk: Risk::Reversible,
+            idempotence: Idempotence::Declarative,
+            deadline: Span::seconds(30),
+            inverse: None,
+        };
+        assert_eq!(policy.refused_by(&action("firewall.block"), &params("ip", text("10.9.8.7"))), Some("nets"));
+        assert_eq!(policy.refused_by(&action("firewall.block"), &params("ip", text("203.0.113.7"))), None);
+        assert_eq!(policy.refused_by(&action("files.delete"), &params("path", text("/etc/a/b"))), Some("etc"));
+        assert_eq!(
+            policy.refused_by(&action("files.delete"), &params("path", Value::List(vec![text("/etc/x")]))),
+            Some("etc")
+        );
+        assert_eq!(policy.refused_by(&action("files.delete"), &params("path", text("/var/x"))), None);
+        assert_eq!(policy.refused_by(&action("service.stop"), &Params::new()), Some("no-stop"));
+        assert_eq!(policy.refused_by(&action("service.start"), &Params::new()), None);
+        // One unit has two names; a path that looks like one has not.
+        let units = never(&["service.start"], vec![with("unit", &["sshd", "nginx.service"]), with("path", &["/x"])]);
+        policy.nevers.insert("units".into(), units);
+        for unit in ["sshd", "sshd.service", "nginx", "nginx.service"] {
+            let params = params("unit", text(unit));
+            assert_eq!(policy.refused_by(&action("service.start"), &params), Some("units"), "{unit}");
+        }
+        for (name, value) in [("unit", "sshd.socket"), ("unit", "ssh"), ("path", "/x.service")] {
+            assert_eq!(policy.refused_by(&action("service.start"), &params(name, text(value))), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_filled_in_as_it_is_declared_and_no_other_way() {
+        let parameters = [("days", ParamKind::Int { min: 1, max: 30 }), ("host", ParamKind::Ip)];
+        let parameters = parameters.map(|(name, kind)| (name.to_owned(), kind)).into();
+        let mut policy = Policy::default();
+        policy.requests.insert("clean".into(), Request { parameters, phrases: Vec::new() });
+        let check = |labels: &[(&str, &str)]| policy.check_asked("clean", &Labels::new(labels.iter().copied()));
+        assert_eq!(check(&[("days", "30"), ("host", "192.0.2.1")]), Ok(()));
+        for (labels, words) in [
+            (&[("days", "31"), ("host", "192.0.2.1")][..], "number from 1 to 30"),
+            (&[("days", "3; reboot"), ("host", "192.0.2.1")], "number from 1 to 30"),
+            (&[("days", "+3"), ("host", "192.0.2.1")], "is written as `+3`, not as `3`"),
+            (&[("days", "3")], "needs `host`"),
+            (&[("days", "3"), ("host", "192.0.2.1"), ("path", "/")], "has no parameter `path`"),
+        ] {
+            let error = check(labels).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(policy.check_asked("other", &Labels::default()).is_err());
     }
 }

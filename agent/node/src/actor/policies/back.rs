@@ -40,13 +40,13 @@ impl Policies {
         self.returned.as_ref().filter(|returned| returned.alone)
     }
 
-    /// How long ago the version in force replaced the one before it.
+    /// How long ago the version in force replaced the one before it; below zero where the clock was set back since.
     fn age(&self, now: &Moment) -> Option<Span> {
         let (current, previous) = (self.current.as_ref()?, self.previous.as_ref()?);
         // Boot clocks of two boots cannot be compared; the wall clock has to do.
         Some(match previous.boot_id == now.boot_id {
             true => Span(now.boot_ms.saturating_sub(previous.replaced_boot_ms)),
-            false => Span(now.wall.since(current.taken).0.max(0)),
+            false => Span(now.wall.0.saturating_sub(current.taken.0)),
         })
     }
 
@@ -93,6 +93,14 @@ impl Policies {
         }
         if last.expires <= now.wall {
             return Err(no(format!("version {} expired at {}", last.version, last.expires)));
+        }
+        // Whoever can set a clock back could otherwise make a version go back long after its day.
+        if !alone && self.age(now).is_some_and(|age| age < Span(0)) {
+            let taken = current.taken;
+            return Err(no(format!(
+                "the clock says {}, and version {} was taken at {taken}",
+                now.wall, current.version
+            )));
         }
         if let Some(age) = self.age(now).filter(|age| *age > WITHIN) {
             return Err(no(format!("it was replaced {age} ago, and only {WITHIN} are allowed")));

@@ -70,6 +70,22 @@ fn a_day_later_or_expired_it_is_too_late() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_does_not_bring_the_day_back() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.push(&bundle(2, POLICY)), None);
+    rig.host.pass(48 * HOUR);
+    rig.host.reboot();
+    rig.restart();
+    let wall = rig.host.wall_ms.load(SeqCst);
+    rig.host.wall_ms.store(wall - 49 * HOUR, SeqCst);
+    let error = back(&mut rig).unwrap();
+    assert!(error.contains("the clock says ") && error.contains("version 2 was taken at "), "{error}");
+    assert_eq!(in_force(&rig), 2);
+    rig.host.wall_ms.store(wall - 47 * HOUR, SeqCst);
+    assert_eq!(back(&mut rig), None);
+}
+
+#[test]
 fn a_return_that_cannot_be_kept_is_none() {
     let mut rig = Rig::new();
     assert_eq!(rig.push(&bundle(2, POLICY)), None);

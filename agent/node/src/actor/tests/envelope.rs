@@ -313,13 +313,39 @@ fn steps_for_chosen_servers_are_done_where_their_target_selects_this_one() {
     let of = |scenario: &str, step, attempt| {
         let params = command("x", 1).params;
         let base = command("declarative", attempt);
+        let labels = if scenario == "tier" { Labels::default() } else { Labels::new([("unit", "nginx")]) };
         let scenario = ScenarioName::new(scenario).unwrap();
-        with_id(Command { scenario, step, policy: 2, action: "service.start".to_owned(), params, ..base })
+        with_id(Command { scenario, step, policy: 2, action: "service.start".to_owned(), params, labels, ..base })
     };
     assert_eq!(rig.execute(&of("tier", 0, 1)).status, Status::Done, "though the scenario is about role=db");
     no(&mut rig, &of("tier", 1, 2), Status::Refused, "its target does not select this server's labels");
     assert_eq!(rig.execute(&of("asked", 0, 3)).status, Status::Done);
     no(&mut rig, &of("asked-of-db", 0, 4), Status::Refused, "its target does not select this server's labels");
+}
+
+#[test]
+fn parameters_of_a_request_that_are_not_as_it_declares_them() {
+    let text = TARGETED.replace("parameters: { unit: text }", "parameters: { unit: unit }");
+    let text = text.replace(
+        "target: request",
+        "target: request\n  - do: script.run\n    with: { script: fix, args: [\"${unit}\"] }\n    target: request",
+    );
+    let mut rig = Rig::new();
+    assert_eq!(rig.push(&bundle(2, &format!("{POLICY}{text}"))), None);
+    let of = |labels: &[(&str, &str)], attempt| {
+        let args = Value::List(vec![Value::Text(labels[0].1.to_owned())]);
+        let params = Params::from([("args".to_owned(), args)]);
+        let params = params.into_iter().chain(command("once", 1).params.into_iter().filter(|(name, _)| name != "args"));
+        let (params, labels) = (params.collect(), Labels::new(labels.iter().copied()));
+        let scenario = ScenarioName::new("asked").unwrap();
+        let action = "script.run".to_owned();
+        with_id(Command { scenario, step: 1, policy: 2, action, params, labels, ..command("once", attempt) })
+    };
+    assert_eq!(rig.execute(&of(&[("unit", "nginx")], 1)).status, Status::Done);
+    // An argument of a script is any text, so only the request says what may be asked for.
+    no(&mut rig, &of(&[("unit", "--force /")], 2), Status::Refused, "is not a unit or service name");
+    let more = of(&[("unit", "nginx"), ("path", "/")], 3);
+    no(&mut rig, &more, Status::Refused, "has no parameter `path`");
 }
 
 #[test]
