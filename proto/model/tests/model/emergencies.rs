@@ -91,9 +91,10 @@ fn the_sequence_only_rises() {
 fn who_may_not_sign_and_what_is_not_signed() {
     let office = office();
     let bytes = document(Action::Halt, 1).encode();
-    let signature = |signed: &SignedDocument| match office.check(signed, None).unwrap_err() {
-        EmergencyError::Signature(error @ SignatureError::TooFew { .. }) => error.to_string(),
-        other => panic!("{other}"),
+    let signature = |signed: &SignedDocument| {
+        let error = office.check(signed, None).unwrap_err();
+        assert!(matches!(error, EmergencyError::Signature(SignatureError::TooFew { .. })), "{error}");
+        error.to_string()
     };
     let unknown = signature(&office.sign(&bytes, EMERGENCY_NAMESPACE, &["mallory"]));
     assert!(unknown.contains("not in the signers file"), "{unknown}");
