@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use skynet_model::command::{LedgerEntry, Outcome};
+use skynet_model::emergency::SignedDocument;
 use skynet_model::name::CommandId;
 use skynet_model::series::Labels;
 use skynet_node::actor::{GivenUp, Reply, Request};
@@ -342,6 +343,14 @@ impl Agent {
     /// [`AgentError::Link`].
     pub fn halt(&self, halted: bool) -> Result<(), AgentError> {
         Ok(self.link.send(Request::Halt { halted })?)
+    }
+
+    /// Gives an emergency document to the acting process, which judges it by itself.
+    ///
+    /// # Errors
+    /// [`AgentError::Link`].
+    pub fn emergency(&self, signed: SignedDocument) -> Result<(), AgentError> {
+        Ok(self.link.send(Request::Emergency { signed })?)
     }
 
     /// Outcomes are journalled: they are not told again, and the ledger hears of it when it is idle.

@@ -33,6 +33,8 @@ struct File {
     spool_max: usize,
     user: Option<String>,
     #[serde(default)]
+    single_operator: bool,
+    #[serde(default)]
     ceiling: Ceiling,
 }
 
@@ -63,6 +65,8 @@ pub struct Config {
     pub user: Option<User>,
     /// The server's own limits.
     pub ceiling: Ceiling,
+    /// Whether one signer may let acting go on after a signed HALT.
+    pub single_operator: bool,
 }
 
 /// A user of this machine.
@@ -138,6 +142,7 @@ impl Config {
                 spool_max: file.spool_max,
                 user,
                 ceiling: file.ceiling,
+                single_operator: file.single_operator,
             }),
             _ => Err(fail(faults)),
         }
@@ -152,6 +157,7 @@ impl Config {
             data: self.data_dir.clone(),
             trust: self.trust.clone(),
             ceiling: self.ceiling.clone(),
+            single_operator: self.single_operator,
         }
     }
 }

@@ -284,6 +284,7 @@ impl Session {
             }
             Some(Effect::Return { version, digest, labels }) => agent.go_back(version, digest, labels)?,
             Some(Effect::Halt(halted)) => agent.halt(halted)?,
+            Some(Effect::Emergency(signed)) => agent.emergency(signed)?,
             Some(Effect::Forget(commands)) => agent.journalled(commands),
         }
         Ok(None)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use skynet_model::emergency;
 use skynet_model::incident::Notice;
 use skynet_model::name::ServerId;
 use skynet_model::series::Labels;
@@ -19,6 +20,7 @@ use crate::config::Config;
 use crate::core::{Core, Handle, Input, Parts};
 use crate::fleet::{Fleet, catalogue};
 use crate::history::{Archive, History, Keep, Limits};
+use crate::inputs::dead_drop::DeadDrop;
 use crate::journal::{Feed, Journal, pending_notices};
 use crate::notify::{Console, Patience, Runner, WAITING};
 use crate::operator::{self, Operator, Roles};
@@ -214,6 +216,15 @@ impl App {
             core.tell(Input::Remark { server: None, topic: "policy_refused", message }).await;
         }
         tokio::spawn(tell_of_history(core.clone(), Arc::clone(&history)));
+        if !config.emergency.drops.is_empty() {
+            let on = emergency::Terms {
+                fleet: config.fleet.clone(),
+                trust: terms.trust.clone(),
+                single_operator: config.emergency.single_operator,
+            };
+            let drops = DeadDrop::new(&config.emergency, on, core.clone(), clock::now);
+            tokio::spawn(drops.map_err(anyhow::Error::msg)?.run());
+        }
         let mut copy = None;
         if let Some(store) = store {
             // The feed is full once the core answers.

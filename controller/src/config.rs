@@ -1,5 +1,6 @@
 //! The controller's configuration file: TOML, unknown keys are errors.
 
+mod emergency;
 mod history;
 mod offsite;
 mod operators;
@@ -15,6 +16,7 @@ use skynet_model::series::{Labels, MAX_LABELS, MAX_TEXT};
 use skynet_model::sign::Trust;
 
 use crate::journal::Address;
+pub use emergency::EmergencyConfig;
 pub use history::HistoryConfig;
 pub use offsite::Offsite;
 pub use operators::Operators;
@@ -64,6 +66,9 @@ pub struct Config {
     /// What `contact:` documents and `[redis]` name.
     #[serde(default)]
     pub credentials: BTreeMap<String, Credential>,
+    /// Where signed emergency documents are looked for.
+    #[serde(default)]
+    pub emergency: EmergencyConfig,
     /// The offsite copy, where there is one.
     pub redis: Option<Offsite>,
 }
@@ -142,6 +147,7 @@ impl Config {
             }
         }
         config.history.check()?;
+        config.emergency.settle(folder)?;
         if let Some(offsite) = &mut config.redis {
             offsite.settle(folder, &config.credentials)?;
             Address::parse(&offsite.url, offsite.insecure_plaintext).map_err(|e| format!("[redis] url: {e}"))?;

@@ -4,6 +4,7 @@
 //! journal write, no action. While the journal cannot be written, events and effects wait here, in order.
 
 mod desk;
+mod emergency;
 mod input;
 mod link;
 mod view;
@@ -89,6 +90,8 @@ enum Effect {
     /// These may have to have another policy now.
     Push(Vec<ServerId>),
     Resume,
+    /// The last emergency document goes to every agent.
+    Emergency,
     Reply(oneshot::Sender<Answer>, Answer),
 }
 
@@ -247,6 +250,7 @@ impl Core {
                 let (role, method) = (role.to_owned(), method.to_owned());
                 self.event(now, EventBody::OperatorCalled { by, role, method, summary });
             }
+            Input::Emergency { taken, signatures } => self.emergency(now, taken, signatures),
             Input::Stop => self.ended = true,
         }
     }
@@ -361,7 +365,8 @@ impl Core {
                 | Effect::InventoryAck(..)
                 | Effect::Activate(..)
                 | Effect::Push(_)
-                | Effect::Resume => self.effects.push_back(effect),
+                | Effect::Resume
+                | Effect::Emergency => self.effects.push_back(effect),
             }
         }
     }
@@ -391,6 +396,7 @@ impl Core {
                     session.link.send(Body::Halt(v1::Halt { halted: false }));
                 }
             }
+            Effect::Emergency => self.relay(),
             Effect::Reply(reply, answer) => {
                 // The operator may have gone.
                 let _ = reply.send(answer);

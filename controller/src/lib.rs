@@ -13,6 +13,7 @@ pub mod ctl;
 pub mod demo;
 pub mod fleet;
 pub mod history;
+pub mod inputs;
 pub mod journal;
 pub mod notify;
 pub mod operator;

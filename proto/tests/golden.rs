@@ -191,6 +191,8 @@ fn what_controllers_send_reads_for_ever() {
     let refusal = v1::Refusal { code: text("not_finite"), message: text("series id 4 has the value NaN") };
     down("refusal", Body::Refusal(refusal));
     down("inventory_ack", Body::InventoryAck(v1::InventoryAck {}));
+    let emergency = v1::Emergency { document: b"{\"format\":1}".to_vec(), signatures: vec![vec![1, 2], vec![]] };
+    down("emergency", Body::Emergency(emergency));
 }
 
 #[test]

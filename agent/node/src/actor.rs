@@ -19,6 +19,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use serde::{Deserialize, Serialize};
 use skynet_model::command::{Command, LedgerEntry, Outcome};
+use skynet_model::emergency::SignedDocument;
 use skynet_model::name::{CommandId, ServerId};
 use skynet_model::series::Labels;
 use skynet_model::sign::Trust;
@@ -75,6 +76,11 @@ pub enum Request {
     Halt {
         /// Whether actions stop.
         halted: bool,
+    },
+    /// An emergency document as it came. Checked and taken at once, before requests that came earlier; not answered.
+    Emergency {
+        /// The document and its signatures.
+        signed: SignedDocument,
     },
 }
 
@@ -160,6 +166,8 @@ pub struct ActorConfig {
     pub trust: Trust,
     /// The server's own limits.
     pub ceiling: Ceiling,
+    /// Whether one signer may let acting go on after a signed HALT.
+    pub single_operator: bool,
 }
 
 /// Why the acting process ended, or did not begin.
@@ -256,6 +264,10 @@ fn read_requests(mut from: UnixStream, latch: &Latch, to: &SyncSender<Request>) 
     while let Some(request) = frame::read(&mut from)? {
         if let Request::Halt { halted } = request {
             latch.set(halted);
+            continue;
+        }
+        if let Request::Emergency { signed } = &request {
+            latch.emergency(signed);
             continue;
         }
         match to.try_send(request) {

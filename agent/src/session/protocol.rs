@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use skynet_model::command::{Command, Outcome, Status};
+use skynet_model::emergency::SignedDocument;
 use skynet_model::name::{CommandId, ServerId};
 use skynet_model::series::Labels;
 use skynet_model::time::Timestamp;
@@ -52,6 +53,8 @@ pub enum Effect {
     },
     /// The latch.
     Halt(bool),
+    /// An emergency document, for the acting process to judge.
+    Emergency(SignedDocument),
     /// These outcomes are journalled.
     Forget(Vec<CommandId>),
 }
@@ -152,6 +155,13 @@ impl Protocol {
                 Ok(Some(Effect::Send(Box::new(Up::Pong(pong)))))
             }
             Down::Halt(halt) => Ok(Some(Effect::Halt(halt.halted))),
+            Down::Emergency(emergency) => Ok(match SignedDocument::new(emergency.document, emergency.signatures) {
+                Ok(signed) => Some(Effect::Emergency(signed)),
+                Err(error) => {
+                    tracing::warn!(%error, "an emergency document that cannot be read");
+                    None
+                }
+            }),
             Down::OutcomeAck(ack) => {
                 let ids = ack.command_ids.iter().filter_map(|id| CommandId::new(id).ok()).collect();
                 Ok(Some(Effect::Forget(ids)))

@@ -96,6 +96,15 @@ impl Engine {
                     self.emit(now, EventBody::Halted { by, reason }, out);
                 }
             }
+            Input::Emergency { taken, signatures } => {
+                if self.book.emergency.as_ref().is_none_or(|(last, _)| last.sequence < taken.sequence) {
+                    let stops = taken.action.stops();
+                    self.emit(now, EventBody::EmergencyTaken { taken, signatures }, out);
+                    if !stops {
+                        self.recheck(|_| true);
+                    }
+                }
+            }
             Input::Resume { by } => {
                 self.emit(now, EventBody::Resumed { by }, out);
                 self.startup.waived = true;

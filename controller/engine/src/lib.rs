@@ -206,6 +206,18 @@ impl Engine {
         self.book.incidents.get(id)
     }
 
+    /// The last emergency document that was taken, and its signatures.
+    #[must_use]
+    pub fn emergency(&self) -> Option<(&skynet_model::emergency::Taken, &[String])> {
+        self.book.emergency.as_ref().map(|(taken, signatures)| (taken, signatures.as_slice()))
+    }
+
+    /// The signed document that stops acting, while it does.
+    #[must_use]
+    pub fn signed_halt(&self) -> Option<&skynet_model::emergency::Taken> {
+        self.emergency().map(|(taken, _)| taken).filter(|taken| taken.action.stops())
+    }
+
     /// Who halted and why, while the local latch is set.
     #[must_use]
     pub fn halted(&self) -> Option<(&str, &str)> {

@@ -140,6 +140,13 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// An emergency document whose signatures are good; one that is not newer than the last changes nothing.
+    Emergency {
+        /// What it says.
+        taken: Box<skynet_model::emergency::Taken>,
+        /// Its signatures.
+        signatures: Vec<String>,
+    },
     /// The local latch is released; also closes the fleet breaker and ends the startup wait.
     Resume {
         /// Who.

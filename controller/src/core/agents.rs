@@ -99,6 +99,7 @@ impl Core {
             halted: self.engine.halted().is_some(),
             ping_every_ms: u32::try_from(PING_EVERY.0).unwrap_or(5000),
         }));
+        self.relay_to(&link);
         let session = Session { token, number: hello.session, boot: hello.boot.clone(), link };
         let entry = self.servers.entry(server.clone()).or_default();
         entry.session = Some(session);

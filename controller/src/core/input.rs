@@ -2,6 +2,7 @@
 
 use skynet_engine::Asking;
 use skynet_model::command::{LedgerEntry, Outcome};
+use skynet_model::emergency::Taken;
 use skynet_model::name::{IncidentId, NoticeId, ServerId};
 use skynet_model::policy::Match;
 use skynet_model::series::Labels;
@@ -54,6 +55,13 @@ pub enum Input {
         /// What they asked for, in short.
         summary: String,
     },
+    /// An emergency document whose signatures were found good.
+    Emergency {
+        /// What it says.
+        taken: Box<Taken>,
+        /// Its signatures.
+        signatures: Vec<String>,
+    },
     /// Write what is left and end.
     Stop,
 }
@@ -67,6 +75,7 @@ impl std::fmt::Debug for Input {
             Self::Notified { .. } => "Notified",
             Self::Remark { .. } => "Remark",
             Self::Called { .. } => "Called",
+            Self::Emergency { .. } => "Emergency",
             Self::Stop => "Stop",
         })
     }

@@ -156,6 +156,12 @@ pub fn words(body: &EventBody) -> Words {
         EventBody::OperatorCalled { by, role, method, summary } => {
             ("operator_called", by.clone(), with(&format!("called {method}, as {role}"), summary), Ink::Plain)
         }
+        EventBody::EmergencyTaken { taken, .. } => (
+            "emergency_taken",
+            "fleet".to_owned(),
+            taken.to_string(),
+            if taken.action.stops() { Ink::Red } else { Ink::Green },
+        ),
         EventBody::Remark { server, topic, message } => (
             "remark",
             server.as_ref().map_or_else(|| "controller".to_owned(), ToString::to_string),

@@ -23,6 +23,7 @@ enum Slot {
     Epoch,
     Halted,
     Resumed,
+    Emergency,
     Breaker,
     CommonCause(ScenarioName, String),
     Silence(String),
@@ -41,6 +42,7 @@ fn slot_of(body: &EventBody) -> Option<Slot> {
         EventBody::ControllerStarted { .. } => Some(Slot::Epoch),
         EventBody::Halted { .. } => Some(Slot::Halted),
         EventBody::Resumed { .. } => Some(Slot::Resumed),
+        EventBody::EmergencyTaken { .. } => Some(Slot::Emergency),
         EventBody::BreakerOpened { .. } => Some(Slot::Breaker),
         EventBody::CommonCauseFound { scenario, cluster, .. } => {
             Some(Slot::CommonCause(scenario.clone(), cluster.clone()))
@@ -151,6 +153,7 @@ pub fn what_matters(events: Vec<Event>, tail: usize) -> Vec<Event> {
             | EventBody::IncidentAcknowledged { .. }
             | EventBody::Halted { .. }
             | EventBody::Resumed { .. }
+            | EventBody::EmergencyTaken { .. }
             | EventBody::RequestMade { .. }
             | EventBody::StepApproved { .. }
             | EventBody::SilenceAdded { .. }

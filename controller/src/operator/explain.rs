@@ -15,6 +15,8 @@ use crate::core::View;
 pub(super) struct Around {
     /// Who halted, and why.
     pub(super) halted: Option<(String, String)>,
+    /// The signed document that stops acting.
+    pub(super) signed_halt: Option<String>,
     /// What holds the next step at this moment.
     pub(super) held: Option<(Rail, String)>,
     /// How long a rail may hold before a person is told.
@@ -38,6 +40,7 @@ impl Around {
         let approved = engine.approvals(now).into_iter().find(|a| a.incident == incident.id).and_then(|a| a.approved);
         Self {
             halted: engine.halted().map(|(by, reason)| (by.to_owned(), reason.to_owned())),
+            signed_halt: engine.signed_halt().map(ToString::to_string),
             held: engine.held_by(now, incident),
             patience: engine.hold_patience(),
             tiers: (engine.tiers_told(&incident.id), route.map_or(1, |r| r.tiers.len())),
@@ -162,6 +165,9 @@ fn with_around(mut text: String, incident: &Incident, around: &Around) -> String
     }
     if let Some(work) = around.maintenance.as_ref().filter(|_| incident.state != State::Waiting) {
         let _ = write!(text, ". Its server is in maintenance until {} by {} ({})", clock(work.until), work.by, work.id);
+    }
+    if let Some(halt) = &around.signed_halt {
+        let _ = write!(text, ". Acting is halted: {halt}; only a signed RESUME lets it go on");
     }
     if let Some((by, reason)) = &around.halted {
         let _ = write!(text, ". Acting is halted by {by} ({reason}): skynetctl resume");

@@ -361,6 +361,7 @@ impl State {
             | EventBody::NoticeFailed { .. }
             | EventBody::Halted { .. }
             | EventBody::Resumed { .. }
+            | EventBody::EmergencyTaken { .. }
             | EventBody::RequestMade { .. }
             | EventBody::StepApproved { .. }
             | EventBody::SilenceAdded { .. }

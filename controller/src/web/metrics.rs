@@ -32,7 +32,8 @@ impl Controller {
     pub(super) fn of(view: &View<'_>) -> Self {
         let servers = view.servers.iter().map(|(id, server)| (id.to_string(), server.connected())).collect();
         let incidents = view.engine.incidents().into_iter().filter(|incident| !incident.state.is_end()).count();
-        Self { servers, incidents, halted: view.engine.halted().is_some() }
+        let halted = view.engine.halted().is_some() || view.engine.signed_halt().is_some();
+        Self { servers, incidents, halted }
     }
 }
 
@@ -137,7 +138,7 @@ fn own(text: &mut String, history: &History, controller: Option<&Controller>, cu
     gauge("metrics_cut", "1 when not all series are in this text.", f64::from(u8::from(cut)));
     let Some(controller) = controller else { return };
     gauge("incidents_open", "Incidents that are not over.", controller.incidents as f64);
-    gauge("halted", "1 while an operator's halt stands.", f64::from(u8::from(controller.halted)));
+    gauge("halted", "1 while a halt stands, an operator's or a signed one.", f64::from(u8::from(controller.halted)));
     let name = "skynet_controller_server_connected";
     let _ = writeln!(text, "# HELP {name} 1 while the server's agent is connected.\n# TYPE {name} gauge");
     for (server, connected) in &controller.servers {

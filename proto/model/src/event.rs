@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, Outcome};
+use crate::emergency::Taken;
 use crate::incident::{Asked, Hold, Incident, Maintenance, Notice, Silence, State};
 use crate::name::{CommandId, IncidentId, NoticeId, ScenarioName, ServerId};
 use crate::series::{Labels, Reading};
@@ -178,6 +179,13 @@ pub enum EventBody {
         /// Who.
         by: String,
     },
+    /// An emergency document of the operators was taken. Agents judge its bytes by themselves.
+    EmergencyTaken {
+        /// What it says, and who signed it.
+        taken: Box<Taken>,
+        /// Its signatures, armored.
+        signatures: Vec<String>,
+    },
     /// A person asked for something.
     RequestMade {
         /// The request's name.
@@ -331,6 +339,7 @@ impl EventBody {
             | Self::NoticeFailed { .. }
             | Self::Halted { .. }
             | Self::Resumed { .. }
+            | Self::EmergencyTaken { .. }
             | Self::RequestMade { .. }
             | Self::SilenceAdded { .. }
             | Self::SilenceExpired { .. }

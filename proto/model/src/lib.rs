@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod command;
 pub mod condition;
 pub mod diagnostic;
+pub mod emergency;
 pub mod event;
 mod figure;
 pub mod incident;

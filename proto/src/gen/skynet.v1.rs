@@ -56,7 +56,10 @@ pub mod agent_message {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ControllerMessage {
-    #[prost(oneof = "controller_message::Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(
+        oneof = "controller_message::Body",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
+    )]
     pub body: ::core::option::Option<controller_message::Body>,
 }
 /// Nested message and enum types in `ControllerMessage`.
@@ -89,7 +92,19 @@ pub mod controller_message {
         /// Go back to the last good policy.
         #[prost(message, tag = "10")]
         PolicyReturn(super::PolicyReturn),
+        /// What the operators' own keys say about acting; the agent checks it itself.
+        #[prost(message, tag = "11")]
+        Emergency(super::Emergency),
     }
+}
+/// An emergency document as it came: the controller relays bytes and cannot make any.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Emergency {
+    #[prost(bytes = "vec", tag = "1")]
+    pub document: ::prost::alloc::vec::Vec<u8>,
+    /// Armored SSHSIG.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub signatures: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Hello {

@@ -250,6 +250,7 @@ impl Agent {
                 session.urgent.push_back(Up::Policy(v1::PolicyStatus { version, digest, error }));
             }
             Some(Effect::Halt(halted)) => self.last.halted = halted,
+            Some(Effect::Emergency(_)) => {}
             Some(Effect::Forget(commands)) => self.ledger.forget(&commands),
         }
         Ok(())

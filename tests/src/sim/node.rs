@@ -68,6 +68,7 @@ impl Node {
             data: PathBuf::from("/sim"),
             trust: Trust::Anybody,
             ceiling: Ceiling { per_hour: 1000, disruptive_per_hour: 1000, ..Ceiling::default() },
+            single_operator: false,
         };
         let host = Arc::new(self.host.clone());
         let actor =

@@ -70,7 +70,7 @@ impl Actor {
                 tracing::error!("{what}");
             }
         }
-        let latch = Arc::new(Latch::open(Arc::clone(&storage))?);
+        let latch = Arc::new(Latch::open(&config, Arc::clone(&storage), Arc::clone(&host))?);
         let epoch = state::load::<KeptEpoch>(&*storage, EPOCH_FILE)?.map_or(0, |kept| kept.epoch);
         let (refusals, refusal_order) = (BTreeMap::new(), VecDeque::new());
         Ok(Self { config, host, storage, ledger, policies, latch, epoch, refusals, refusal_order })
@@ -120,6 +120,10 @@ impl Actor {
             }
             Request::Halt { halted } => {
                 self.latch.set(halted);
+                None
+            }
+            Request::Emergency { signed } => {
+                self.latch.emergency(&signed);
                 None
             }
         }
@@ -375,5 +379,5 @@ fn still_in_time(now: i64, deadline: i64) -> Result<(), No> {
 }
 
 fn not_halted(latch: &Latch) -> Result<(), No> {
-    if latch.is_set() { Err(refused("actions are halted; `skynetctl resume` lets them go on")) } else { Ok(()) }
+    latch.why().map_or(Ok(()), |why| Err(refused(why)))
 }

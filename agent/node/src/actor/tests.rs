@@ -13,6 +13,7 @@ use crate::ledger::{Fault, Memory};
 
 mod back;
 mod crash;
+mod emergency;
 mod envelope;
 mod policy;
 mod signed;
@@ -108,6 +109,7 @@ fn config() -> ActorConfig {
         data: PathBuf::new(),
         trust: Trust::Anybody,
         ceiling: Ceiling::default(),
+        single_operator: false,
     }
 }
 

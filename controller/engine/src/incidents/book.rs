@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 use skynet_model::catalogue::Risk;
 use skynet_model::command::{Command, Outcome, Status};
+use skynet_model::emergency::Taken;
 use skynet_model::event::EventBody;
 use skynet_model::incident::{Acknowledgement, Chosen, Incident, Maintenance, Notice, NoticeKind, State, StepRecord};
 use skynet_model::name::{CommandId, IncidentId, ScenarioName, ServerId};
@@ -60,6 +61,8 @@ pub(crate) struct Book {
     pub(crate) incidents: BTreeMap<IncidentId, Incident>,
     pub(crate) history: History,
     pub(crate) halted: Option<(String, String)>,
+    /// The last emergency document that was taken, and its signatures.
+    pub(crate) emergency: Option<(Taken, Vec<String>)>,
     /// Incidents a person has yet to hear of: the journal may end between the change and the notice.
     pub(crate) untold: BTreeSet<IncidentId>,
     /// Who has been told of what is not over for them.
@@ -141,6 +144,11 @@ impl Book {
                 self.breaches.told(time, &notice.id);
             }
             EventBody::Halted { by, reason } => self.halted = Some((by.clone(), reason.clone())),
+            EventBody::EmergencyTaken { taken, signatures } => {
+                if self.emergency.as_ref().is_none_or(|(last, _)| last.sequence < taken.sequence) {
+                    self.emergency = Some(((**taken).clone(), signatures.clone()));
+                }
+            }
             EventBody::Resumed { .. } => {
                 self.halted = None;
                 self.alarms.resumed();

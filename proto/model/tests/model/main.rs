@@ -6,6 +6,7 @@ mod broken;
 mod catalogue;
 mod conditions;
 mod documents;
+mod emergencies;
 mod hostile;
 mod policies;
 mod random;

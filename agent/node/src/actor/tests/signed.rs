@@ -9,10 +9,10 @@ use super::policy::ready;
 use super::*;
 
 /// Real keys, and what trusts them.
-struct Signing(tempfile::TempDir);
+pub(super) struct Signing(tempfile::TempDir);
 
 impl Signing {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let signing = Self(tempfile::tempdir().unwrap());
         for name in ["anna", "ben", "carl"] {
             let path = signing.0.path().join(name);
@@ -24,7 +24,7 @@ impl Signing {
     }
 
     /// `needed` of these must sign.
-    fn trust(&self, names: &[&str], options: &str, needed: u32) -> Trust {
+    pub(super) fn trust(&self, names: &[&str], options: &str, needed: u32) -> Trust {
         let line = |name: &&str| {
             let key = std::fs::read_to_string(self.0.path().join(format!("{name}.pub"))).unwrap();
             format!("{name} {options} {key}")
@@ -36,7 +36,7 @@ impl Signing {
         self.sign_in("skynet-policy", name, text)
     }
 
-    fn sign_in(&self, namespace: &str, name: &str, text: &str) -> String {
+    pub(super) fn sign_in(&self, namespace: &str, name: &str, text: &str) -> String {
         let file = |name: &str| -> std::path::PathBuf { Path::new(self.0.path()).join(name) };
         std::fs::write(file("text"), text).unwrap();
         let _ = std::fs::remove_file(file("text.sig"));
@@ -47,12 +47,12 @@ impl Signing {
     }
 }
 
-fn trusting(trust: Trust) -> ActorConfig {
+pub(super) fn trusting(trust: Trust) -> ActorConfig {
     ActorConfig { trust, ..config() }
 }
 
 /// With version 1 in force, signed by anna; any of the three may sign.
-fn rig(signing: &Signing) -> Rig {
+pub(super) fn rig(signing: &Signing) -> Rig {
     let mut rig = Rig::new();
     rig.storage = Arc::new(Memory::default());
     rig.restart_with(trusting(signing.trust(&["anna", "ben", "carl"], "", 1)));

@@ -23,6 +23,9 @@ pub(crate) fn in_maintenance(book: &Book, server: &ServerId, now: Timestamp) -> 
 }
 
 pub(super) fn halt(case: &Case<'_>) -> Option<Stop> {
+    if let Some((taken, _)) = case.book.emergency.as_ref().filter(|(taken, _)| taken.action.stops()) {
+        return wait(format!("{taken}; only a signed RESUME lets acting go on"));
+    }
     let (by, reason) = case.book.halted.as_ref()?;
     wait(format!("{by} halted all action: {reason}"))
 }
