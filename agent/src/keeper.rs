@@ -122,7 +122,7 @@ impl Keeper {
         let kept = self.keep(store, wall_ms, last);
         if !last {
             for _ in 0..wanted.batches {
-                match store.next() {
+                match store.hand_out() {
                     Ok(Some((piece, place))) => self.bring(wanted.generation, piece, place),
                     Ok(None) => break,
                     Err(error) => tracing::warn!(%error, folder = store.place(), "a part of the spool cannot be read"),
@@ -180,7 +180,7 @@ impl Keeper {
                     self.shared.lock().spool.passed(generation, place);
                 }
             },
-            piece => {
+            piece @ (Piece::Record(_) | Piece::Damage(_)) => {
                 self.lose(vec![piece], "the agent's spool on disk was damaged");
                 self.shared.lock().spool.passed(generation, place);
             }

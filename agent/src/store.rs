@@ -192,7 +192,7 @@ impl Store {
     ///
     /// # Errors
     /// The system's; then the segment is passed over, and all of its readings are counted as damage by the next call.
-    pub fn next(&mut self) -> io::Result<Option<(Piece, u64)>> {
+    pub fn hand_out(&mut self) -> io::Result<Option<(Piece, u64)>> {
         loop {
             if let Some(piece) = self.reading.pop_front() {
                 if let Piece::Record(record) = &piece {

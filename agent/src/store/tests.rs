@@ -13,7 +13,7 @@ fn open(path: &std::path::Path, limits: Limits) -> Store {
 /// The numbers of the batches, and the readings that were lost.
 fn rest(store: &mut Store) -> (Vec<u64>, u64) {
     let (mut seqs, mut lost) = (Vec::new(), 0);
-    while let Some((piece, _)) = store.next().unwrap() {
+    while let Some((piece, _)) = store.hand_out().unwrap() {
         match piece {
             Piece::Record(record) => seqs.push(record.head.seq),
             Piece::Damage(damage) => lost += damage.readings,
