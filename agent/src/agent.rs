@@ -17,10 +17,12 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::config::Config;
+use crate::keeper::{self, Keeper};
 use crate::link::{Link, LinkError};
 use crate::sensing::{InForce, Sensing, Shared};
 use crate::session::{self, Backoff, End, Moment};
 use crate::spool::Spool;
+use crate::store::{Disk, Folder};
 
 /// Commands given to the acting process and not answered yet.
 pub const MAX_RUNNING: usize = 64;
@@ -67,6 +69,8 @@ pub struct Agent {
     /// Readings and health.
     pub shared: Arc<Shared>,
     sensing: Sensing,
+    /// Takes to the disk what cannot be sent; none: memory only.
+    keeper: Option<keeper::Running>,
     /// The kernel's boot id.
     pub boot_id: String,
     /// The highest epoch seen.
@@ -97,6 +101,7 @@ impl Agent {
         // some dozens of batches a second.
         let first_seq = u64::try_from(host.boot_ms()).unwrap_or(1);
         let shared = Shared::new(Spool::new(config.spool_max, first_seq));
+        let keeper = start_keeper(config, &shared, &boot_id, &host);
         let mut sensing = Sensing::new(host.clone(), shared.clone(), config.ceiling.clone());
         let (mut known_epoch, mut told) = (0, None);
         if let Reply::Ready { version, bundle, labels, epoch, given_up, .. } = link.receive().await? {
@@ -118,6 +123,7 @@ impl Agent {
             link,
             shared,
             sensing,
+            keeper,
             boot_id,
             epoch: known_epoch,
             last_session: 0,
@@ -143,6 +149,7 @@ impl Agent {
         while !*stop.borrow() {
             let began = clock::now();
             let end = session::run(&mut self, &mut stop).await?;
+            self.shared.lock().spool.end_session();
             let now = clock::now();
             self.backoff.ended(now - began);
             if let Some(up) = &end.up {
@@ -168,7 +175,11 @@ impl Agent {
                 ended = self.tend(wait) => ended?,
             }
         }
-        self.finish_running().await
+        let finished = self.finish_running().await;
+        if let Some(keeper) = self.keeper.take() {
+            keeper.finish();
+        }
+        finished
     }
 
     /// Without a session: waits for the running action, whose outcome is in the ledger then.
@@ -425,4 +436,13 @@ impl Agent {
     pub fn tls(&self) -> Result<Arc<ClientConfig>, TlsError> {
         self.files.load(Role::Server)?.client_config()
     }
+}
+
+fn start_keeper(config: &Config, shared: &Arc<Shared>, boot_id: &str, host: &Arc<dyn Host>) -> Option<keeper::Running> {
+    let limits = config.spool_limits?;
+    let folder = config.spool_dir.clone();
+    let open = Box::new(move || Folder::open(&folder).map(|folder| Box::new(folder) as Box<dyn Disk>));
+    let keeper = Keeper::new(shared.clone(), boot_id.to_owned(), open, limits);
+    let started = keeper::Running::start(keeper, host.clone());
+    started.map_err(|error| tracing::warn!(%error, "no thread for the spool on disk: readings stay in memory")).ok()
 }

@@ -10,10 +10,16 @@ use skynet_node::actor::{ActorConfig, Ceiling};
 use skynet_proto::identity::{Identity, Role};
 use skynet_proto::tls::{Files, Target};
 
+use crate::store::Limits;
+
 /// Largest configuration file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 /// Least and most readings that may be spooled in memory.
 const SPOOL: std::ops::RangeInclusive<usize> = 1_000..=10_000_000;
+
+/// Most MiB of them on disk, and for how many hours they may be kept there.
+const MAX_SPOOL_MIB: u64 = 16 << 10;
+const SPOOL_HOURS: std::ops::RangeInclusive<u64> = 1..=720;
 
 /// The file as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -31,6 +37,11 @@ struct File {
     insecure_unsigned: bool,
     #[serde(default = "default_spool")]
     spool_max: usize,
+    spool_dir: Option<PathBuf>,
+    #[serde(default = "default_spool_mib")]
+    spool_disk_mib: u64,
+    #[serde(default = "default_spool_hours")]
+    spool_hours: u64,
     user: Option<String>,
     #[serde(default)]
     single_operator: bool,
@@ -44,6 +55,14 @@ fn default_needed() -> u32 {
 
 fn default_spool() -> usize {
     200_000
+}
+
+fn default_spool_mib() -> u64 {
+    256
+}
+
+fn default_spool_hours() -> u64 {
+    24
 }
 
 /// The configuration, checked.
@@ -61,6 +80,10 @@ pub struct Config {
     pub trust: Trust,
     /// Most readings spooled in memory.
     pub spool_max: usize,
+    /// Where readings that cannot be sent are kept on disk.
+    pub spool_dir: PathBuf,
+    /// How much of them; none: not at all.
+    pub spool_limits: Option<Limits>,
     /// Whom the session process becomes when it was started as root.
     pub user: Option<User>,
     /// The server's own limits.
@@ -123,6 +146,24 @@ impl Config {
         if !SPOOL.contains(&file.spool_max) {
             note(format!("spool_max: {} is not from {} to {}", file.spool_max, SPOOL.start(), SPOOL.end()));
         }
+        if file.spool_disk_mib > MAX_SPOOL_MIB {
+            note(format!(
+                "spool_disk_mib: {} is not from 0 (no spool on disk) to {MAX_SPOOL_MIB}",
+                file.spool_disk_mib
+            ));
+        }
+        if !SPOOL_HOURS.contains(&file.spool_hours) {
+            let (least, most) = (SPOOL_HOURS.start(), SPOOL_HOURS.end());
+            note(format!("spool_hours: {} is not from {least} to {most}", file.spool_hours));
+        }
+        let spool_dir = file.spool_dir.unwrap_or_else(|| file.data_dir.join("spool"));
+        if !spool_dir.is_absolute() && file.data_dir.is_absolute() {
+            note(format!("spool_dir: `{}` is not an absolute path", spool_dir.display()));
+        }
+        let limits = Limits {
+            bytes: file.spool_disk_mib.saturating_mul(1 << 20),
+            age_ms: i64::try_from(file.spool_hours.saturating_mul(3_600_000)).unwrap_or(i64::MAX),
+        };
         let user = file.user.as_deref().and_then(|name| find_user(name).map_err(|e| note(format!("user: {e}"))).ok());
         if let Err(fault) = private(&file.key) {
             note(fault);
@@ -140,6 +181,8 @@ impl Config {
                 data_dir: file.data_dir,
                 trust,
                 spool_max: file.spool_max,
+                spool_dir,
+                spool_limits: (limits.bytes > 0).then_some(limits),
                 user,
                 ceiling: file.ceiling,
                 single_operator: file.single_operator,

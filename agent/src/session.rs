@@ -21,6 +21,7 @@ pub use protocol::{Effect, End, Moment, Protocol, refuse};
 
 use crate::agent::{Agent, AgentError, News};
 use crate::clock;
+use crate::spool::Spool;
 use outgoing::Outgoing;
 
 /// How long the controller may take to answer a new session.
@@ -258,14 +259,8 @@ impl Session {
             // A ping is answered at once; the rest comes after the inventory.
             Some(Effect::Send(up)) if self.shown || matches!(*up, Up::Pong(_)) => self.queue.push_back(*up),
             Some(Effect::Send(up)) => self.unshown.push_back(*up),
-            Some(Effect::Acked(seq)) => {
-                let mut held = agent.shared.lock();
-                let backlog = held.spool.has_backlog();
-                held.spool.ack(seq);
-                if backlog && !held.spool.has_backlog() {
-                    self.encoder.end_late();
-                }
-            }
+            Some(Effect::Acked(seq)) => self.acknowledged(agent, |spool| spool.ack(seq)),
+            Some(Effect::AckedOther(boot, seq)) => self.acknowledged(agent, |spool| spool.ack_other(&boot, seq)),
             Some(Effect::Execute { .. }) if self.draining.is_some() => {
                 tracing::info!("a command came while the agent drains; the controller will ask again");
             }
@@ -290,6 +285,15 @@ impl Session {
         Ok(None)
     }
 
+    fn acknowledged(&mut self, agent: &Agent, ack: impl FnOnce(&mut Spool)) {
+        let mut held = agent.shared.lock();
+        let backlog = held.spool.has_backlog();
+        ack(&mut held.spool);
+        if backlog && !held.spool.has_backlog() {
+            self.encoder.end_late();
+        }
+    }
+
     fn answer(&mut self, agent: &mut Agent, effect: Effect) {
         if let Effect::Answer(outcome) = effect {
             tracing::warn!(command = %outcome.command, message = outcome.message, "a command is refused");
@@ -310,14 +314,14 @@ impl Session {
                 message: change.error.unwrap_or_default(),
             }));
         }
-        if let Some(loss) = held.spool.take_loss() {
-            tracing::warn!(readings = loss.readings, "readings were dropped: the spool was full");
+        for loss in held.spool.take_losses() {
+            tracing::warn!(readings = loss.readings, reason = loss.reason, "readings were lost");
             self.queue.push_back(Up::Gap(v1::Gap {
-                boot_id: agent.boot_id.clone(),
+                boot_id: loss.boot.unwrap_or_else(|| agent.boot_id.clone()),
                 first_seq: loss.first_seq,
                 last_seq: loss.last_seq,
                 readings: loss.readings,
-                reason: "the agent's spool was full".to_owned(),
+                reason: loss.reason,
             }));
         }
     }
@@ -344,7 +348,10 @@ impl Session {
             None => {
                 self.late_may_go = false;
                 let Some(batch) = held.spool.next_late(LATE_WINDOW) else { return };
-                self.encoder.batch(batch.seq, true, batch.parts())
+                let boot = batch.boot.as_deref().unwrap_or_default().to_owned();
+                let mut wire = self.encoder.batch(batch.seq, true, batch.parts());
+                wire.boot_id = boot;
+                wire
             }
         };
         drop(held);

@@ -24,6 +24,8 @@ pub enum Effect {
     Send(Box<Up>),
     /// Readings up to this batch are kept.
     Acked(u64),
+    /// Batches of another boot up to this number are kept.
+    AckedOther(String, u64),
     /// Give the command to the acting process.
     Execute {
         /// Which.
@@ -138,7 +140,7 @@ impl Protocol {
             Down::Welcome(welcome) => self.welcome(&welcome, now).map(Some),
             Down::Ack(ack) => {
                 let ours = ack.boot_id.is_empty() || ack.boot_id == self.boot_id;
-                Ok(ours.then_some(Effect::Acked(ack.seq)))
+                Ok(Some(if ours { Effect::Acked(ack.seq) } else { Effect::AckedOther(ack.boot_id, ack.seq) }))
             }
             Down::Command(command) => Ok(self.command(command, now)),
             Down::Policy(push) => Ok(Some(policy(push))),

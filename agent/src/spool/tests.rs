@@ -38,7 +38,7 @@ fn what_is_queued_travels_together_and_leaves_when_acknowledged() {
     spool.ack(600);
     assert!(spool.is_empty());
     assert_eq!(spool.len(), 0);
-    assert!(spool.take_loss().is_none());
+    assert!(spool.take_losses().is_empty());
 }
 
 #[test]
@@ -97,17 +97,18 @@ fn a_full_spool_drops_the_oldest_and_tells_of_it_until_it_is_heard() {
         assert!(spool.len() <= 10_000);
     }
     spool.begin_session();
-    let loss = spool.take_loss().unwrap();
+    let losses = spool.take_losses();
+    let [loss] = &losses[..] else { panic!("{losses:?}") };
     assert_eq!(loss.first_seq, 1);
     assert!(loss.readings >= 30_000 - 4096, "{loss:?}");
-    assert!(spool.take_loss().is_none());
+    assert!(spool.take_losses().is_empty());
     // The session broke before anything was acknowledged: it is told again.
     spool.begin_session();
-    assert_eq!(spool.take_loss(), Some(loss));
+    assert_eq!(spool.take_losses(), losses);
     let seq = spool.next_live().unwrap().seq;
     spool.ack(seq);
     spool.begin_session();
-    assert_eq!(spool.take_loss(), None);
+    assert_eq!(spool.take_losses(), []);
 }
 
 #[test]
@@ -145,7 +146,8 @@ fn a_spool_smaller_than_one_sweep_drops_it_and_goes_on() {
     spool.begin_session();
     spool.push(sweep("a", 1, 50));
     assert!(spool.is_empty());
-    assert_eq!(spool.take_loss(), Some(Loss { first_seq: 1, last_seq: 1, readings: 50 }));
+    let reason = "the agent's spool was full".to_owned();
+    assert_eq!(spool.take_losses(), [Loss { boot: None, first_seq: 1, last_seq: 1, readings: 50, reason }]);
     spool.push(sweep("a", 2, 5));
     assert_eq!(shown(spool.next_live()), pairs(&[("a", 2)]));
 }

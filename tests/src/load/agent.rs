@@ -218,6 +218,8 @@ impl Agent {
         match effect {
             None => {}
             Some(Effect::Send(up)) => session.urgent.push_back(*up),
+            // It has one boot only.
+            Some(Effect::AckedOther(..)) => {}
             Some(Effect::Acked(seq)) => {
                 let late = self.kept.has_late();
                 self.fleet.tally.acked(self.kept.ack(seq));

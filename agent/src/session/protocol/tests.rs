@@ -119,11 +119,11 @@ fn nothing_counts_before_the_welcome_and_there_is_one() {
 }
 
 #[test]
-fn acknowledgements_of_another_boot_say_nothing() {
+fn acknowledgements_of_another_boot_say_nothing_of_this_one() {
     let mut protocol = welcomed();
     let mut ack = |boot: &str| protocol.receive(down(Down::Ack(v1::Ack { seq: 3, boot_id: boot.to_owned() })), at(1));
     assert_eq!(ack("boot"), Ok(Some(Effect::Acked(3))));
-    assert_eq!(ack("other"), Ok(None));
+    assert_eq!(ack("other"), Ok(Some(Effect::AckedOther("other".to_owned(), 3))));
 }
 
 #[test]
