@@ -44,10 +44,8 @@ pub(super) fn read(dir: &Path) -> Result<Folder, Failure> {
 impl Folder {
     fn walk(&mut self, dir: &Path, prefix: &str, depth: usize) -> Result<(), Failure> {
         let failed = |e: std::io::Error| {
-            let remedy = match e.kind() {
-                std::io::ErrorKind::NotADirectory => "; a policy is a folder of *.yaml files: name that",
-                _ => "",
-            };
+            let file = e.kind() == std::io::ErrorKind::NotADirectory;
+            let remedy = if file { "; a policy is a folder of *.yaml files: name that" } else { "" };
             Failure::Failed(format!("cannot read the folder {}: {e}{remedy}", dir.display()))
         };
         for entry in fs::read_dir(dir).map_err(failed)? {

@@ -48,6 +48,10 @@ pub(super) struct Session {
 }
 
 /// What an agent said.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is moved once, and batches are many: a box would cost each other message"
+)]
 enum Said {
     /// A batch, not decoded.
     Readings(Bytes),
