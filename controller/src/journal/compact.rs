@@ -8,13 +8,15 @@ use std::collections::{HashMap, HashSet};
 
 use skynet_model::event::{Event, EventBody};
 use skynet_model::name::{IncidentId, NoticeId, ScenarioName, ServerId};
-use skynet_model::time::Span;
+use skynet_model::time::{Span, Timestamp};
 
 use crate::notify::target_names;
 
 /// How many of the newest events are kept whatever they are.
 pub(crate) const NEWEST: usize = 10_000;
 const RAILS_LOOK_BACK: Span = Span::hours(25);
+/// How long what was said about Skynet itself is remembered: longer than a policy's end is told ahead.
+const SAID_LOOK_BACK: Span = Span::hours(15 * 24);
 const ACTIVATIONS: usize = 100;
 
 /// Slots of which only the newest event counts.
@@ -79,6 +81,47 @@ fn slot_of(body: &EventBody) -> Option<Slot> {
     }
 }
 
+/// Whether it says of a silence or a maintenance only that it is over, and has for a while. Without it, and without its
+/// beginning, they never were.
+fn is_over(event: &Event, newest: Timestamp) -> bool {
+    let since = match &event.body {
+        EventBody::SilenceAdded { silence } => silence.until,
+        EventBody::MaintenanceStarted { maintenance } => maintenance.until,
+        EventBody::SilenceExpired { .. } | EventBody::MaintenanceEnded { .. } => event.time,
+        EventBody::ControllerStarted { .. }
+        | EventBody::PolicyActivated { .. }
+        | EventBody::ServerLabelled { .. }
+        | EventBody::ServerConnected { .. }
+        | EventBody::ServerDisconnected { .. }
+        | EventBody::ServerPolicy { .. }
+        | EventBody::IncidentOpened { .. }
+        | EventBody::IncidentHeld { .. }
+        | EventBody::StepBegun { .. }
+        | EventBody::CommandIssued { .. }
+        | EventBody::CommandEnded { .. }
+        | EventBody::StepEnded { .. }
+        | EventBody::IncidentChanged { .. }
+        | EventBody::IncidentAcknowledged { .. }
+        | EventBody::NoticeRaised { .. }
+        | EventBody::NoticeDelivered { .. }
+        | EventBody::NoticeFailed { .. }
+        | EventBody::Halted { .. }
+        | EventBody::Resumed { .. }
+        | EventBody::EmergencyTaken { .. }
+        | EventBody::RequestMade { .. }
+        | EventBody::StepApproved { .. }
+        | EventBody::BreakerOpened { .. }
+        | EventBody::CommonCauseFound { .. }
+        | EventBody::RolloutStarted { .. }
+        | EventBody::WaveStarted { .. }
+        | EventBody::RolloutPaused { .. }
+        | EventBody::RolloutEnded { .. }
+        | EventBody::OperatorCalled { .. }
+        | EventBody::Remark { .. } => return false,
+    };
+    newest.since(since) > RAILS_LOOK_BACK
+}
+
 /// Notices of `events` that have not reached (or finally missed) all their targets, with the targets left.
 pub(crate) fn open_notices<'a>(events: impl Iterator<Item = &'a Event>) -> HashMap<NoticeId, HashSet<String>> {
     let mut open: HashMap<NoticeId, HashSet<String>> = HashMap::new();
@@ -110,8 +153,13 @@ pub fn what_matters(events: Vec<Event>, tail: usize) -> Vec<Event> {
     let tail = events.len().saturating_sub(tail);
     let mut newest_of: HashMap<Slot, u64> = HashMap::new();
     let mut live: HashSet<IncidentId> = HashSet::new();
+    // An incident of which a rail still needs something is kept whole: its parts mean nothing without its opening.
+    let mut recent: HashSet<IncidentId> = HashSet::new();
     let mut activations: Vec<u64> = Vec::new();
     for event in &events {
+        if let Some(incident) = event.body.incident().filter(|_| newest.since(event.time) <= RAILS_LOOK_BACK) {
+            recent.insert(incident.clone());
+        }
         if let Some(slot) = slot_of(&event.body) {
             newest_of.insert(slot, event.seq);
         }
@@ -133,7 +181,10 @@ pub fn what_matters(events: Vec<Event>, tail: usize) -> Vec<Event> {
     let matters = |index: usize, event: &Event| {
         let incident = event.body.incident();
         let of_open_notice = match &event.body {
-            EventBody::NoticeRaised { notice } => open.contains_key(&notice.id),
+            EventBody::NoticeRaised { notice } => {
+                let of_skynet = notice.incident.is_none() && newest.since(event.time) <= SAID_LOOK_BACK;
+                of_skynet || open.contains_key(&notice.id)
+            }
             EventBody::NoticeDelivered { notice, .. } | EventBody::NoticeFailed { notice, .. } => {
                 open.contains_key(notice)
             }
@@ -170,10 +221,10 @@ pub fn what_matters(events: Vec<Event>, tail: usize) -> Vec<Event> {
             | EventBody::Remark { .. } => false,
         };
         index >= tail
-            || newest_of.contains(&event.seq)
+            || newest_of.contains(&event.seq) && !is_over(event, newest)
             || activations.contains(&event.seq)
             || of_open_notice
-            || incident.is_some_and(|id| live.contains(id) || newest.since(event.time) <= RAILS_LOOK_BACK)
+            || incident.is_some_and(|id| live.contains(id) || recent.contains(id))
     };
     events.into_iter().enumerate().filter(|(i, e)| matters(*i, e)).map(|(_, e)| e).collect()
 }

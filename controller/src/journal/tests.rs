@@ -1,4 +1,4 @@
-use skynet_model::incident::{Incident, NoticeKind, State, Subject};
+use skynet_model::incident::{Incident, NoticeKind, Silence, State, Subject};
 use skynet_model::name::{IncidentId, NoticeId, ScenarioName, ServerId};
 use skynet_model::policy::{Mode, Severity, Target};
 use skynet_model::series::Labels;
@@ -203,6 +203,39 @@ fn raised(seq: u64, id: &str) -> Event {
 
 fn delivered(seq: u64, id: &str, target: &str) -> Event {
     event(seq, EventBody::NoticeDelivered { notice: NoticeId::new(id).unwrap(), target: target.to_owned() })
+}
+
+#[test]
+fn compaction_keeps_incidents_whole_and_forgets_what_operators_set_once_it_is_over() {
+    let at = |hours: i64, body: Event| Event { time: Timestamp(hours * 3_600_000), ..body };
+    let silence = |seq: u64, id: &str, until: i64| {
+        let silence = Silence {
+            id: id.to_owned(),
+            matches: std::collections::BTreeMap::new(),
+            from: Timestamp(0),
+            until: Timestamp(until * 3_600_000),
+            by: "a".to_owned(),
+            comment: "b".to_owned(),
+        };
+        event(seq, EventBody::SilenceAdded { silence })
+    };
+    let expired = |seq: u64, id: &str| event(seq, EventBody::SilenceExpired { id: id.to_owned(), by: "a".to_owned() });
+    let events = vec![
+        at(0, opened(1, "i-long")),
+        at(0, opened(2, "i-old")),
+        at(1, changed(3, "i-old", State::Contained)),
+        at(1, silence(4, "s-lapsed", 2)),
+        at(1, silence(5, "s-ended", 99)),
+        at(1, silence(6, "s-stands", 99)),
+        at(2, expired(7, "s-ended")),
+        at(2, raised(8, "n-skynet")),
+        at(2, delivered(9, "n-skynet", "console")),
+        at(2, delivered(10, "n-skynet", "contact:pager")),
+        at(30, changed(11, "i-long", State::Contained)),
+        at(40, event(12, EventBody::Remark { server: None, topic: "t".to_owned(), message: "m".to_owned() })),
+    ];
+    let kept: Vec<u64> = compact::what_matters(events, 1).iter().map(|e| e.seq).collect();
+    assert_eq!(kept, [1, 6, 8, 11, 12]);
 }
 
 #[test]

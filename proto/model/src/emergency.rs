@@ -23,6 +23,9 @@ pub const MAX_TERM: Span = Span(7 * 24 * 3600 * 1000);
 /// How far in the future a document may be issued: clocks differ.
 pub const MAX_AHEAD: Span = Span(10 * 60 * 1000);
 
+/// Sequences that need not be the seconds since 1970.
+const FREE_SEQUENCES: u64 = 1_000_000;
+
 /// What a document asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -126,6 +129,13 @@ impl Emergency {
         }
         if document.sequence == 0 {
             return Err(fail("its sequence is 0; the first is 1".to_owned()));
+        }
+        // Nobody can use the sequences up: what is signed later may always be higher.
+        if document.sequence > u64::try_from(document.issued.0 / 1000).unwrap_or(0).max(FREE_SEQUENCES) {
+            return Err(fail(format!(
+                "its sequence {} is above the seconds since 1970 when it was issued; use those (`date +%s`)",
+                document.sequence
+            )));
         }
         let reason = &document.reason;
         if reason.trim().is_empty() || reason.len() > MAX_REASON || reason.contains(char::is_control) {

@@ -158,6 +158,7 @@ fn bytes_are_canonical_and_bounded() {
         text.replace(":1,\"fleet", ":2,\"fleet"),
         text.replace("\"halt\"", "\"stop\""),
         text.replace("\"sequence\":1", "\"sequence\":0"),
+        text.replace("\"sequence\":1", "\"sequence\":18446744073709551615"),
         text.replace("intruder", ""),
         text.replace("intruder", "a\\nb"),
         text.replace("intruder", &"x".repeat(1001)),
