@@ -24,12 +24,12 @@ lint: ## format, clippy with warnings denied, docs
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
-deps: ## install what the tests drive for real: redis-server, ssh-keygen
-	@command -v redis-server >/dev/null && command -v ssh-keygen >/dev/null && exit 0; \
-	[ "$$(id -u)" = 0 ] || { echo "the tests need redis-server 7.0 or newer and ssh-keygen 8.9 or newer: install them (apt-get install redis-server openssh-client), or run make deps as root"; exit 1; }; \
+deps: ## install what the tests drive for real: redis-server, ssh-keygen, nft
+	@command -v redis-server >/dev/null && command -v ssh-keygen >/dev/null && PATH="$$PATH:/usr/sbin" command -v nft >/dev/null && exit 0; \
+	[ "$$(id -u)" = 0 ] || { echo "the tests need redis-server 7.0 or newer, ssh-keygen 8.9 or newer and nft: install them (apt-get install redis-server openssh-client nftables), or run make deps as root"; exit 1; }; \
 	policy=/usr/sbin/policy-rc.d; [ -e $$policy ] || { printf '#!/bin/sh\nexit 101\n' > $$policy; chmod 755 $$policy; trap "rm -f $$policy" EXIT; }; \
 	apt-get update -qq; \
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server openssh-client
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server openssh-client nftables
 
 test: deps lint run-tests ## everything CI runs
 
