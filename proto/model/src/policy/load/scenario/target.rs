@@ -3,7 +3,7 @@
 use super::super::report::{Fields, Place, Report, quote};
 use super::super::yaml::{Node, NodeKind};
 use super::{Context, SCOPES, place_of_word, selects};
-use crate::condition::{Condition, Slot, TextTest};
+use crate::condition::{Condition, FoldRef, Measure, Slot, TextTest};
 use crate::policy::{Order, Pick, Scope, StepTarget};
 
 /// Most servers a step picks.
@@ -148,13 +148,23 @@ fn order(node: &Node, context: &Context<'_>, report: &mut Report<'_>) -> Option<
             return None;
         }
     };
+    let window = by.slots().iter().find_map(|slot| match slot {
+        Slot::Window(window) | Slot::Fold(FoldRef { of: Measure::Window(window), .. }) => Some(&window.of.name),
+        Slot::Series(_) | Slot::Absent(_) | Slot::Text(_) | Slot::Fold(_) | Slot::Servers(_) => None,
+    });
+    if let Some(name) = window {
+        let message = format!(
+            "servers are put in order by what they are now, without a window: write `{word} {name}`, folded if need be"
+        );
+        report.at(place_of_word(node, name), message);
+        return None;
+    }
     let open = by.slots().iter().find_map(|slot| match slot {
         Slot::Servers(_) | Slot::Text(_) => Some(("order".to_owned(), None)),
         Slot::Series(series) | Slot::Absent(series) => {
             series.labels.first().map(|label| (series.name.clone(), Some(label.clone())))
         }
-        Slot::Window(window) => window.of.labels.first().map(|label| (window.of.name.clone(), Some(label.clone()))),
-        Slot::Fold(_) => None,
+        Slot::Window(_) | Slot::Fold(_) => None,
     });
     match open {
         Some((name, Some(label))) => {
