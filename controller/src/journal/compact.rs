@@ -84,40 +84,14 @@ fn slot_of(body: &EventBody) -> Option<Slot> {
 /// Whether it says of a silence or a maintenance only that it is over, and has for a while. Without it, and without its
 /// beginning, they never were.
 fn is_over(event: &Event, newest: Timestamp) -> bool {
-    let since = match &event.body {
-        EventBody::SilenceAdded { silence } => silence.until,
-        EventBody::MaintenanceStarted { maintenance } => maintenance.until,
-        EventBody::SilenceExpired { .. } | EventBody::MaintenanceEnded { .. } => event.time,
-        EventBody::ControllerStarted { .. }
-        | EventBody::PolicyActivated { .. }
-        | EventBody::ServerLabelled { .. }
-        | EventBody::ServerConnected { .. }
-        | EventBody::ServerDisconnected { .. }
-        | EventBody::ServerPolicy { .. }
-        | EventBody::IncidentOpened { .. }
-        | EventBody::IncidentHeld { .. }
-        | EventBody::StepBegun { .. }
-        | EventBody::CommandIssued { .. }
-        | EventBody::CommandEnded { .. }
-        | EventBody::StepEnded { .. }
-        | EventBody::IncidentChanged { .. }
-        | EventBody::IncidentAcknowledged { .. }
-        | EventBody::NoticeRaised { .. }
-        | EventBody::NoticeDelivered { .. }
-        | EventBody::NoticeFailed { .. }
-        | EventBody::Halted { .. }
-        | EventBody::Resumed { .. }
-        | EventBody::EmergencyTaken { .. }
-        | EventBody::RequestMade { .. }
-        | EventBody::StepApproved { .. }
-        | EventBody::BreakerOpened { .. }
-        | EventBody::CommonCauseFound { .. }
-        | EventBody::RolloutStarted { .. }
-        | EventBody::WaveStarted { .. }
-        | EventBody::RolloutPaused { .. }
-        | EventBody::RolloutEnded { .. }
-        | EventBody::OperatorCalled { .. }
-        | EventBody::Remark { .. } => return false,
+    let since = if let EventBody::SilenceAdded { silence } = &event.body {
+        silence.until
+    } else if let EventBody::MaintenanceStarted { maintenance } = &event.body {
+        maintenance.until
+    } else if let EventBody::SilenceExpired { .. } | EventBody::MaintenanceEnded { .. } = &event.body {
+        event.time
+    } else {
+        return false;
     };
     newest.since(since) > RAILS_LOOK_BACK
 }
@@ -180,45 +154,13 @@ pub fn what_matters(events: Vec<Event>, tail: usize) -> Vec<Event> {
     let open = open_notices(events.iter());
     let matters = |index: usize, event: &Event| {
         let incident = event.body.incident();
-        let of_open_notice = match &event.body {
-            EventBody::NoticeRaised { notice } => {
-                let of_skynet = notice.incident.is_none() && newest.since(event.time) <= SAID_LOOK_BACK;
-                of_skynet || open.contains_key(&notice.id)
-            }
-            EventBody::NoticeDelivered { notice, .. } | EventBody::NoticeFailed { notice, .. } => {
-                open.contains_key(notice)
-            }
-            EventBody::ControllerStarted { .. }
-            | EventBody::PolicyActivated { .. }
-            | EventBody::ServerLabelled { .. }
-            | EventBody::ServerConnected { .. }
-            | EventBody::ServerDisconnected { .. }
-            | EventBody::ServerPolicy { .. }
-            | EventBody::IncidentOpened { .. }
-            | EventBody::IncidentHeld { .. }
-            | EventBody::StepBegun { .. }
-            | EventBody::CommandIssued { .. }
-            | EventBody::CommandEnded { .. }
-            | EventBody::StepEnded { .. }
-            | EventBody::IncidentChanged { .. }
-            | EventBody::IncidentAcknowledged { .. }
-            | EventBody::Halted { .. }
-            | EventBody::Resumed { .. }
-            | EventBody::EmergencyTaken { .. }
-            | EventBody::RequestMade { .. }
-            | EventBody::StepApproved { .. }
-            | EventBody::SilenceAdded { .. }
-            | EventBody::SilenceExpired { .. }
-            | EventBody::MaintenanceStarted { .. }
-            | EventBody::MaintenanceEnded { .. }
-            | EventBody::BreakerOpened { .. }
-            | EventBody::CommonCauseFound { .. }
-            | EventBody::RolloutStarted { .. }
-            | EventBody::WaveStarted { .. }
-            | EventBody::RolloutPaused { .. }
-            | EventBody::RolloutEnded { .. }
-            | EventBody::OperatorCalled { .. }
-            | EventBody::Remark { .. } => false,
+        let of_open_notice = if let EventBody::NoticeRaised { notice } = &event.body {
+            let of_skynet = notice.incident.is_none() && newest.since(event.time) <= SAID_LOOK_BACK;
+            of_skynet || open.contains_key(&notice.id)
+        } else if let EventBody::NoticeDelivered { notice, .. } | EventBody::NoticeFailed { notice, .. } = &event.body {
+            open.contains_key(notice)
+        } else {
+            false
         };
         index >= tail
             || newest_of.contains(&event.seq) && !is_over(event, newest)

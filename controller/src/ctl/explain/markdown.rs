@@ -53,12 +53,11 @@ fn write(choice: &Choice, out: &mut String) -> std::fmt::Result {
         params(action.params, out)?;
     }
     if !choice.functions.is_empty() {
-        out.push_str("\n## Functions of conditions\n\n| function | kind | gives | this release |\n|---|---|---|---|\n");
+        out.push_str("\n## Functions of conditions\n\n| function | kind | gives |\n|---|---|---|\n");
     }
     for function in &choice.functions {
-        let release = if function.supported { "yes" } else { "refused" };
         let (usage, help) = (cell(function.usage), cell(function.help));
-        writeln!(out, "| `{usage}` | {} | {help} | {release} |", function.kind.as_str())?;
+        writeln!(out, "| `{usage}` | {} | {help} |", function.kind.as_str())?;
     }
     Ok(())
 }

@@ -63,8 +63,7 @@ fn lists(page: &mut Page, choice: &Choice) {
         page.heading("FUNCTIONS");
         let mut table = Table::new(&["NAME", "WRITTEN", "GIVES"]).indent(2);
         for function in &choice.functions {
-            let later = if function.supported { "" } else { " (in a later release)" };
-            table.row([Ink::Cyan.on(function.name), function.usage.into(), format!("{}{later}", function.help).into()]);
+            table.row([Ink::Cyan.on(function.name), function.usage.into(), function.help.into()]);
         }
         page.table(table);
     }
@@ -115,9 +114,6 @@ fn function(function: &FunctionSpec) -> Page {
     page.field("Written", [function.usage.into()]);
     page.field("Gives", [function.help.into()]);
     page.field("Kind", [function.kind.as_str().into()]);
-    if !function.supported {
-        page.field("Release", [Ink::Yellow.on("not in this one: a condition that calls it is refused")]);
-    }
     page
 }
 

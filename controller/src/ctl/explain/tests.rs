@@ -151,7 +151,7 @@ fn the_reference_has_tables_that_hold() {
         "| `ttl` | duration | `1h` | for how long |",
         "| `how` | drop\\|reject | `drop` | in which way |",
         "- Undone by: `firewall.unblock`",
-        "| `absent(x)` | presence | true when the connected server does not have the series | yes |",
+        "| `absent(x)` | presence | true when the connected server does not have the series |",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }

@@ -20,8 +20,7 @@ pub(super) fn json(choice: &Choice) -> String {
             "deadline": action.deadline, "inverse": action.inverse, "params": params(action.params)})
     });
     let functions = choice.functions.iter().map(|function| {
-        json!({"name": function.name, "kind": function.kind.as_str(), "usage": function.usage, "help": function.help,
-            "supported": function.supported})
+        json!({"name": function.name, "kind": function.kind.as_str(), "usage": function.usage, "help": function.help})
     });
     let (sensors, actions, functions): (Vec<Value>, Vec<Value>, Vec<Value>) =
         (sensors.collect(), actions.collect(), functions.collect());

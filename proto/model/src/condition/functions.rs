@@ -40,43 +40,27 @@ pub struct FunctionSpec {
     pub usage: &'static str,
     /// One line for people.
     pub help: &'static str,
-    /// Whether this release evaluates it; if not, a condition that calls it is refused.
-    pub supported: bool,
 }
 
-const fn spec(
-    name: &'static str,
-    kind: FunctionKind,
-    usage: &'static str,
-    help: &'static str,
-    supported: bool,
-) -> FunctionSpec {
-    FunctionSpec { name, kind, usage, help, supported }
+const fn spec(name: &'static str, kind: FunctionKind, usage: &'static str, help: &'static str) -> FunctionSpec {
+    FunctionSpec { name, kind, usage, help }
 }
 
-/// Every function, in order of name. To make one that is refused today work: lower its call (`lower.rs`, `lower/`) to a slot of
-/// its own kind, which the evaluator fills, and set `supported`.
+/// Every function, in order of name. One more is one more row, and its call lowered (`lower.rs`, `lower/`) to a slot that
+/// the evaluator fills.
 pub const FUNCTIONS: &[FunctionSpec] = &[
-    spec(
-        "absent",
-        FunctionKind::Presence,
-        "absent(x)",
-        "true when the connected server does not have the series",
-        true,
-    ),
+    spec("absent", FunctionKind::Presence, "absent(x)", "true when the connected server does not have the series"),
     spec(
         "avg",
         FunctionKind::Window,
         "avg(x, \"5m\")",
         "mean of the samples in the window; from 5 samples over 10 % of it on",
-        true,
     ),
     spec(
         "delta",
         FunctionKind::Window,
         "delta(x, \"5m\")",
         "newest minus oldest sample of a gauge in the window; from 5 samples over 10 % of it on",
-        true,
     ),
     spec(
         "forecast",
@@ -84,35 +68,30 @@ pub const FUNCTIONS: &[FunctionSpec] = &[
         "forecast(x, \"1h\", \"4h\")",
         "where a gauge will be 4 h after its newest sample, on the least-squares line through the samples of 1 h; from 5 \
          samples over 25 % of the window on",
-        true,
     ),
     spec(
         "highest",
         FunctionKind::Fold,
         "highest(x)",
         "greatest value among the label sets, or among those with the instance's labels; unknown while there is none",
-        true,
     ),
     spec(
         "lowest",
         FunctionKind::Fold,
         "lowest(x)",
         "least value among the label sets, or among those with the instance's labels; unknown while there is none",
-        true,
     ),
     spec(
         "max",
         FunctionKind::Window,
         "max(x, \"5m\")",
         "greatest sample in the window; from 5 samples over 10 % of it on",
-        true,
     ),
     spec(
         "min",
         FunctionKind::Window,
         "min(x, \"5m\")",
         "least sample in the window; from 5 samples over 10 % of it on",
-        true,
     ),
     spec(
         "rate",
@@ -120,70 +99,60 @@ pub const FUNCTIONS: &[FunctionSpec] = &[
         "rate(x, \"5m\")",
         "increase of a `_total` counter from the oldest to the newest sample in the window, per second between them; a \
          fall is a reset, after which it counts from 0; from 5 samples over 10 % of the window on",
-        true,
     ),
     spec(
         "servers.avg",
         FunctionKind::Fleet,
         "servers.avg(e)",
         "mean over the servers whose value is known; unknown when fewer than half are",
-        true,
     ),
     spec(
         "servers.count",
         FunctionKind::Fleet,
         "servers.count(c)",
         "how many servers a condition holds for; those where it is unknown are taken both ways",
-        true,
     ),
     spec(
         "servers.max",
         FunctionKind::Fleet,
         "servers.max(e)",
         "greatest value over the servers; unknown when fewer than half are known",
-        true,
     ),
     spec(
         "servers.min",
         FunctionKind::Fleet,
         "servers.min(e)",
         "least value over the servers; unknown when fewer than half are known",
-        true,
     ),
     spec(
         "servers.share",
         FunctionKind::Fleet,
         "servers.share(c)",
         "share of the servers a condition holds for, 0..1; those where it is unknown are taken both ways",
-        true,
     ),
     spec(
         "servers.sum",
         FunctionKind::Fleet,
         "servers.sum(e)",
         "sum over the servers whose value is known; unknown when fewer than half are",
-        true,
     ),
     spec(
         "sum",
         FunctionKind::Window,
         "sum(x, \"5m\")",
         "sum of the samples in the window; from 5 samples over 10 % of it on",
-        true,
     ),
     spec(
         "total",
         FunctionKind::Fold,
         "total(x)",
         "sum over the label sets, or over those with the instance's labels; 0 when a complete sweep has none",
-        true,
     ),
     spec(
         "where",
         FunctionKind::Selector,
         "x.where({\"mount\": \"/\"})",
         "the series with these label values; constants only",
-        true,
     ),
 ];
 
